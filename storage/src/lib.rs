@@ -1,0 +1,37 @@
+//! Bytes that stay: the write-ahead log, and the state that is derived from it.
+#![doc = include_str!("../FORMAT.md")]
+
+mod codec;
+mod command;
+mod config;
+pub mod disk;
+mod error;
+mod ids;
+mod metrics;
+pub mod mutants;
+mod outcome;
+mod poison;
+mod records;
+mod rows;
+mod state;
+mod wal;
+
+pub use codec::{command_name, decode_command, encode_command};
+pub use command::*;
+pub use config::{Config, WalConfig};
+pub use disk::{Disk, File, Open, OsDisk};
+#[cfg(feature = "testing")]
+pub use disk::{Fault, FaultDisk};
+pub use error::{Error, Reaction};
+pub use ids::{FormId, Index, LogId, NodeId, Position, Seq, Slot, Term};
+pub use metrics::{StateMetrics, WalMetrics};
+pub use outcome::{Outcome, PackOutcome, Placed, SlotOutcome, Terms, Voters};
+pub use records::{Record, Records};
+pub use state::{
+    CursorRow, Digests, Engine, FormRow, Opened, ParkedRow, Phase, Progress, State, StateConfig,
+    StateParts, StateView, TaskRow, VotersOf,
+};
+pub use wal::{
+    Done, Entry, EntryKind, Health, Marks, Recovered, SegmentId, SegmentInfo, SyncLatency, Tail,
+    Vote, Wal, WalItem, inspect as inspect_wal, probe_sync,
+};

@@ -1,0 +1,246 @@
+//! Places: where the records of a form lie in the log.
+//!
+//! Holds: a run is consecutive seqs of one form at consecutive slots of one entry, so a pack of a
+//! thousand costs one run, kept both ways: by seq and by position. The runs of a form cover its
+//! seqs from 1 to its head without hole or overlap, and positions grow with seqs. `source` says
+//! where the payload lies; it differs from `at` only for what was withheld first.
+
+use std::ops::ControlFlow;
+
+use serde::{Deserialize, Serialize};
+
+use super::keys;
+use super::overlay::Overlay;
+use crate::codec;
+use crate::error::Error;
+use crate::ids::{FormId, Position, Seq, Slot};
+use crate::rows::{KeyRange, Read, Side};
+
+/// Records of one form that lie side by side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) form: FormId,
+    pub(crate) first: Seq,
+    pub(crate) count: u32,
+    /// Where they are delivered.
+    pub(crate) at: Position,
+    /// Where their payloads lie.
+    pub(crate) source: Position,
+}
+
+/// By seq: the rest of a run.
+#[derive(Serialize, Deserialize)]
+struct Place {
+    count: u32,
+    at: Position,
+    /// Only where it is not `at`.
+    source: Option<Position>,
+}
+
+/// By position: the rest of a run.
+#[derive(Serialize, Deserialize)]
+struct At {
+    form: FormId,
+    first: Seq,
+    count: u32,
+}
+
+impl Run {
+    /// The last seq.
+    pub(crate) const fn last(&self) -> Seq {
+        Seq(self.first.0 + self.count as u64 - 1)
+    }
+
+    /// Where record number `nth` of the run is delivered, and where its payload lies.
+    pub(crate) const fn nth(&self, nth: u32) -> (Position, Position) {
+        (step(self.at, nth), step(self.source, nth))
+    }
+
+    fn is_continued_by(&self, next: &Self) -> bool {
+        self.form == next.form
+            && self.last().next() == next.first
+            && step(self.at, self.count) == next.at
+            && step(self.source, self.count) == next.source
+    }
+}
+
+const fn step(position: Position, slots: u32) -> Position {
+    Position {
+        index: position.index,
+        slot: Slot(position.slot.0 + slots),
+    }
+}
+
+/// Joins records into runs while a command is applied.
+#[derive(Default)]
+pub(super) struct Runs {
+    open: Option<Run>,
+}
+
+impl Runs {
+    /// One more record.
+    pub(super) fn push(&mut self, over: &mut Overlay<'_>, next: Run) {
+        match &mut self.open {
+            Some(open) if open.is_continued_by(&next) => open.count += next.count,
+            _ => {
+                self.finish(over);
+                self.open = Some(next);
+            }
+        }
+    }
+
+    /// Writes the run that is still open.
+    pub(super) fn finish(&mut self, over: &mut Overlay<'_>) {
+        let Some(Run {
+            form,
+            first,
+            count,
+            at,
+            source,
+        }) = self.open.take()
+        else {
+            return;
+        };
+        let source = (source != at).then_some(source);
+        over.store_new(keys::place(form, first), &Place { count, at, source });
+        over.store_new(keys::at(at), &At { form, first, count });
+    }
+}
+
+/// Runs of `form` in order, from the one that holds `seq` (else the first after it).
+pub(crate) fn scan(
+    rows: &dyn Read,
+    form: FormId,
+    seq: Seq,
+    each: &mut dyn FnMut(Run) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let start = match holding(rows, form, seq)? {
+        Some(run) => run.first,
+        None => seq,
+    };
+    rows.scan(
+        &keys::places_from(form, start),
+        Side::First,
+        &mut |key, value| Ok(each(decode(key, value)?)),
+    )
+}
+
+/// Runs of all forms by position, from the first one that ends after `after`.
+pub(crate) fn scan_at(
+    rows: &dyn Read,
+    after: Position,
+    each: &mut dyn FnMut(Run) -> Result<ControlFlow<()>, Error>,
+) -> Result<(), Error> {
+    let mut begin = after;
+    let before = KeyRange {
+        start: vec![keys::AT],
+        end: keys::at(step(after, 1)),
+    };
+    if let Some((key, value)) = rows.end(&before, Side::Last)? {
+        let position = keys::tail_position(&key);
+        let run: At = codec::decode_row("a run by position", &value)?;
+        if position.index == after.index && position.slot.0 + run.count > after.slot.0 + 1 {
+            begin = position;
+        } else {
+            begin.slot = Slot(after.slot.0.saturating_add(1));
+        }
+    }
+    let range = KeyRange {
+        start: keys::at(begin),
+        end: vec![keys::AT + 1],
+    };
+    rows.scan(&range, Side::First, &mut |key, value| {
+        let At { form, first, count } = codec::decode_row("a run by position", value)?;
+        let at = keys::tail_position(key);
+        each(Run {
+            form,
+            first,
+            count,
+            at,
+            source: at,
+        })
+    })
+}
+
+/// The run that holds `seq`.
+pub(crate) fn holding(rows: &dyn Read, form: FormId, seq: Seq) -> Result<Option<Run>, Error> {
+    let run = at_or_before(rows, form, seq)?;
+    Ok(run.filter(|run| run.last() >= seq))
+}
+
+/// The first seq that is delivered after `position`. Walks back from the head in growing steps and
+/// then halves, since those who ask are nearly always close to the head.
+pub(crate) fn seq_after(
+    rows: &dyn Read,
+    form: FormId,
+    position: Position,
+    head: Seq,
+) -> Result<Option<Seq>, Error> {
+    // Holds: `above` begins a run that comes after `position`, or lies beyond the head.
+    let mut above = head.next();
+    let mut back = 1;
+    let mut below = None;
+    while above > Seq(1) {
+        let probe = Seq(above.0.saturating_sub(back).max(1));
+        back = back.saturating_mul(2);
+        match at_or_before(rows, form, probe)? {
+            Some(run) if run.at <= position => {
+                below = Some((run, run.last().max(probe)));
+                break;
+            }
+            Some(run) => above = run.first,
+            None => break,
+        }
+    }
+    let found = below
+        .map(|below| halve(rows, position, below, above))
+        .transpose()?;
+    let next = found.unwrap_or(above);
+    Ok((next <= head).then_some(next))
+}
+
+/// The first seq after `position`, given a run at or before it, a seq that is not after it, and a
+/// seq that begins a run after it.
+fn halve(
+    rows: &dyn Read,
+    position: Position,
+    (mut below, mut low): (Run, Seq),
+    mut above: Seq,
+) -> Result<Seq, Error> {
+    while low.next() < above {
+        let middle = Seq(low.0 + (above.0 - low.0) / 2);
+        match at_or_before(rows, below.form, middle)? {
+            Some(run) if run.at > position => above = run.first,
+            Some(run) => {
+                below = run;
+                low = run.last().max(middle);
+            }
+            None => low = middle,
+        }
+    }
+    let is_within = below.at.index == position.index;
+    let passed = u64::from(position.slot.0.saturating_sub(below.at.slot.0)) + 1;
+    Ok(if is_within && passed < u64::from(below.count) {
+        Seq(below.first.0 + passed)
+    } else {
+        above
+    })
+}
+
+fn at_or_before(rows: &dyn Read, form: FormId, seq: Seq) -> Result<Option<Run>, Error> {
+    let found = rows.end(&keys::places_through(form, seq), Side::Last)?;
+    found.map(|(key, value)| decode(&key, &value)).transpose()
+}
+
+fn decode(key: &[u8], value: &[u8]) -> Result<Run, Error> {
+    let Place { count, at, source } = codec::decode_row("a run", value)?;
+    let form = FormId(keys::tail_u32(key, 8));
+    let first = Seq(keys::tail_u64(key, 0));
+    Ok(Run {
+        form,
+        first,
+        count,
+        at,
+        source: source.unwrap_or(at),
+    })
+}
