@@ -1,0 +1,43 @@
+//! Agreement: which commands are in the log, and in which order.
+//!
+//! A command goes in as bytes by [`Node::submit`] and comes back as an outcome once a majority has
+//! it on stable storage and it is applied. This room carries commands and never reads them.
+//!
+//! Holds: openraft's types stop at this crate's edge (the modules named `testing` aside, which
+//! openraft's own test suite needs); what is written to disk is our own encoding, never openraft's.
+
+mod codec;
+mod config;
+mod error;
+mod halt;
+mod identity;
+mod log_store;
+mod machine;
+mod metrics;
+mod network;
+mod node;
+mod pending;
+mod snapshot;
+mod start;
+mod status;
+mod types;
+
+/// What openraft's own storage suite is run on. Not for use by a node.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::codec::voters_of;
+    pub use crate::halt::Halt;
+    pub use crate::log_store::LogStore;
+    pub use crate::machine::Machine;
+    pub use crate::types::Types;
+}
+
+pub use config::Config;
+pub use error::Error;
+pub use identity::{ClusterId, Identity};
+pub use metrics::Metrics;
+pub use node::Node;
+pub use pending::{Applied, Pending};
+pub use start::Started;
+pub use status::{Member, Role, Status};
+pub use types::Peer;

@@ -1,0 +1,280 @@
+//! openraft's log storage over the WAL.
+//!
+//! Holds:
+//! - An entry can be read as soon as `append` returns, and openraft hears that it is durable from
+//!   the WAL's own writer thread, with no task in between.
+//! - Only a vote is waited for. Committed, truncate and purge ride in the same ordered stream, so
+//!   whatever is acknowledged after them was written after them; if one fails, so does all after it.
+//! - No read returns a hole: what lies within the log comes back whole or as an error.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, Range, RangeBounds};
+
+use futures::{Stream, StreamExt, TryStreamExt, stream};
+use openraft::alias::{EntryOf, LogIdOf, VoteOf};
+use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
+use openraft::{OptionalSend, RaftLogReader};
+use storage::{Index, Wal};
+use tokio::sync::oneshot;
+
+use crate::types::{self, Types};
+
+/// A clone reads and writes the same log.
+#[derive(Clone, Debug)]
+pub struct LogStore {
+    wal: Wal,
+    read_bytes_max: usize,
+}
+
+impl LogStore {
+    /// Over an open log.
+    pub fn new(wal: Wal, read_bytes_max: usize) -> Self {
+        Self {
+            wal,
+            read_bytes_max,
+        }
+    }
+
+    /// The part of `range` that the log holds.
+    fn held(&self, range: &impl RangeBounds<u64>) -> Range<Index> {
+        let start = match range.start_bound() {
+            Bound::Included(index) => types::index_in(*index),
+            Bound::Excluded(index) => types::index_in(*index).next(),
+            Bound::Unbounded => Index(0),
+        };
+        let end = match range.end_bound() {
+            Bound::Included(index) => types::index_in(*index).next(),
+            Bound::Excluded(index) => types::index_in(*index),
+            Bound::Unbounded => Index(u64::MAX),
+        };
+        match (self.wal.first(), self.wal.last()) {
+            (Some(first), Some(last)) => start.max(first)..end.min(last.index.next()),
+            _ => Index(0)..Index(0),
+        }
+    }
+
+    /// At least one entry of a range that is not empty.
+    fn read(&self, range: Range<Index>) -> io::Result<Vec<EntryOf<Types>>> {
+        let entries = self
+            .wal
+            .read(range.clone(), self.read_bytes_max)
+            .map_err(io::Error::other)?;
+        if entries.first().map(|entry| entry.id.index) != Some(range.start) {
+            return Err(io::Error::other(format!(
+                "entry {} is not in the log",
+                range.start
+            )));
+        }
+        entries.into_iter().map(types::entry_out).collect()
+    }
+}
+
+impl RaftLogReader<Types> for LogStore {
+    async fn try_get_log_entries<R>(&mut self, range: R) -> io::Result<Vec<EntryOf<Types>>>
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let mut range = self.held(&range);
+        let mut entries = Vec::new();
+        while range.start < range.end {
+            let read = self.read(range.clone())?;
+            range.start = Index(range.start.0 + read.len() as u64);
+            entries.extend(read);
+        }
+        Ok(entries)
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> io::Result<Vec<EntryOf<Types>>> {
+        let range = self.held(&(start..end));
+        if range.start >= range.end {
+            return Ok(Vec::new());
+        }
+        self.read(range)
+    }
+
+    /// In pieces, so that applying a long log holds little of it in memory.
+    async fn entries_stream<R>(
+        &mut self,
+        range: R,
+    ) -> impl Stream<Item = io::Result<EntryOf<Types>>> + OptionalSend
+    where
+        R: RangeBounds<u64> + Clone + Debug + OptionalSend,
+    {
+        let range = self.held(&range);
+        let log = self.clone();
+        stream::try_unfold((log, range), async |(log, mut range)| {
+            if range.start >= range.end {
+                return Ok(None);
+            }
+            let entries = log.read(range.clone())?;
+            range.start = Index(range.start.0 + entries.len() as u64);
+            Ok::<_, io::Error>(Some((stream::iter(entries).map(Ok), (log, range))))
+        })
+        .try_flatten()
+    }
+
+    async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
+        Ok(self.wal.vote().as_ref().map(types::vote_out))
+    }
+}
+
+impl RaftLogStorage<Types> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> io::Result<LogState<Types>> {
+        let purged = self.wal.purged();
+        Ok(LogState {
+            last_purged_log_id: purged.map(types::log_id_out),
+            last_log_id: self.wal.last().or(purged).map(types::log_id_out),
+        })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &VoteOf<Types>) -> io::Result<()> {
+        let (sender, saved) = oneshot::channel();
+        let done = Box::new(move |result| drop(sender.send(result)));
+        self.wal.save_vote(types::vote_in(vote), done);
+        match saved.await {
+            Ok(result) => result.map_err(io::Error::other),
+            Err(_) => unreachable!("the log answers each call once"),
+        }
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogIdOf<Types>>) -> io::Result<()> {
+        if let Some(id) = committed {
+            self.wal.save_committed(types::log_id_in(id));
+        }
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> io::Result<Option<LogIdOf<Types>>> {
+        Ok(self.wal.committed().map(types::log_id_out))
+    }
+
+    async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
+    where
+        I: IntoIterator<Item = EntryOf<Types>> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let entries = entries.into_iter().map(types::entry_in).collect();
+        let done = Box::new(move |result: Result<(), storage::Error>| {
+            flushed.io_completed(result.map_err(io::Error::other));
+        });
+        self.wal.append(entries, done);
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last: Option<LogIdOf<Types>>) -> io::Result<()> {
+        self.wal
+            .truncate_after(last.map(types::log_id_in), unheard());
+        Ok(())
+    }
+
+    async fn purge(&mut self, upto: LogIdOf<Types>) -> io::Result<()> {
+        self.wal.purge(types::log_id_in(upto), unheard());
+        Ok(())
+    }
+}
+
+/// Nobody waits for this: should it fail, the WAL is poisoned and the next append says so.
+fn unheard() -> storage::Done {
+    Box::new(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+    use openraft::EntryPayload;
+    use openraft::impls::leader_id_adv::LeaderId;
+    use openraft::storage::RaftLogStorageExt;
+    use storage::{FaultDisk, WalConfig};
+
+    use super::*;
+    use crate::types::Proposal;
+
+    fn open(disk: &FaultDisk, read_bytes_max: usize) -> LogStore {
+        let disk = Arc::new(disk.clone());
+        let (wal, _) = Wal::open(disk, Path::new("/wal"), &WalConfig::default()).unwrap();
+        LogStore::new(wal, read_bytes_max)
+    }
+
+    fn entries(range: Range<u64>) -> Vec<EntryOf<Types>> {
+        let entry = |index| EntryOf::<Types> {
+            log_id: LogIdOf::<Types> {
+                leader_id: LeaderId {
+                    term: 1,
+                    node_id: 1,
+                },
+                index,
+            },
+            payload: EntryPayload::Normal(Proposal(Bytes::from(vec![7; 100]))),
+        };
+        range.map(entry).collect()
+    }
+
+    #[tokio::test]
+    async fn a_vote_is_durable_when_save_vote_returns() {
+        for seed in 0..16 {
+            let disk = FaultDisk::new();
+            let vote = VoteOf::<Types>::new(3, 1);
+            let mut log = open(&disk, 1);
+            log.save_vote(&vote).await.unwrap();
+            disk.power_cut(seed);
+            drop(log);
+            assert_eq!(
+                open(&disk, 1).read_vote().await.unwrap(),
+                Some(vote),
+                "seed {seed}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn an_entry_is_durable_when_its_callback_is_called() {
+        for seed in 0..16 {
+            let disk = FaultDisk::new();
+            let mut log = open(&disk, 1);
+            log.blocking_append(entries(0..3)).await.unwrap();
+            disk.power_cut(seed);
+            drop(log);
+            let read = open(&disk, 1).try_get_log_entries(..).await.unwrap();
+            assert_eq!(read, entries(0..3), "seed {seed}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_is_capped_by_bytes_and_gives_one_entry_at_least() {
+        let disk = FaultDisk::new();
+        let mut log = open(&disk, 250);
+        log.blocking_append(entries(0..10)).await.unwrap();
+        let some = log.limited_get_log_entries(2, 10).await.unwrap();
+        assert!((1..8).contains(&some.len()), "{} entries", some.len());
+        assert_eq!(some, entries(2..2 + some.len() as u64));
+        let mut narrow = LogStore::new(log.wal.clone(), 1);
+        assert_eq!(
+            narrow.limited_get_log_entries(2, 10).await.unwrap(),
+            entries(2..3)
+        );
+    }
+
+    #[tokio::test]
+    async fn reads_in_pieces_leave_nothing_out() {
+        let disk = FaultDisk::new();
+        let mut log = open(&disk, 250);
+        log.blocking_append(entries(0..10)).await.unwrap();
+        assert_eq!(log.try_get_log_entries(1..9).await.unwrap(), entries(1..9));
+        let read: Vec<_> = log.entries_stream(1..9).await.try_collect().await.unwrap();
+        assert_eq!(read, entries(1..9));
+    }
+}

@@ -1,0 +1,266 @@
+//! openraft's state machine over the state: hands committed entries on, unread, and their outcomes
+//! back.
+//!
+//! Holds:
+//! - The state has one owner, a thread of its own: no async worker ever waits for rows to be
+//!   written, and nothing applies beside it.
+//! - An entry's index is published before its outcome is sent, so whoever holds an outcome can read
+//!   what it did.
+//! - The log follows the policy that the state holds: raft itself reads no command, so the thread
+//!   that applies looks after each one.
+//! - Every responder is answered. One that is dropped unsent, because applying failed or the node
+//!   stops, tells its waiter that the outcome is unknown.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use futures::{Stream, TryStreamExt};
+use openraft::OptionalSend;
+use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use storage::{Entry, EntryKind, Index, State, StateView, Wal};
+use tokio::sync::{oneshot, watch};
+
+use crate::halt::Halt;
+use crate::metrics::Metrics;
+use crate::snapshot::{Builder, SnapshotData, Stored};
+use crate::types::{self, Types};
+
+/// Jobs that wait for the applying thread. openraft asks one thing at a time, a snapshot builder
+/// one more, so a sender never blocks.
+const JOBS_MAX: usize = 8;
+/// Entries handed over at once, so that a long log is applied without being held in memory.
+const BATCH_ENTRIES_MAX: usize = 256;
+/// Bytes handed over at once.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+type Batch = Vec<(Entry, Option<ApplyResponder<Types>>)>;
+type Reply<T> = oneshot::Sender<io::Result<T>>;
+type Applied = (Option<LogIdOf<Types>>, StoredMembershipOf<Types>);
+
+/// What the applying thread is asked for.
+enum Job {
+    Apply(Batch, Reply<()>),
+    Applied(Reply<Applied>),
+    Export(Reply<Stored>),
+    Install(Bytes, Reply<()>),
+    Current(Reply<Option<Stored>>),
+}
+
+/// The asking side: what openraft holds. The thread ends when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    jobs: SyncSender<Job>,
+}
+
+/// The applying thread, for whoever ends it.
+#[derive(Debug)]
+pub struct Applying {
+    /// The index of the last applied entry.
+    pub applied: watch::Receiver<Index>,
+    /// Ends with the state closed.
+    pub thread: JoinHandle<Result<(), storage::Error>>,
+}
+
+impl Machine {
+    /// Starts the thread that owns `state` from here on.
+    pub fn spawn(
+        state: State,
+        wal: Wal,
+        halt: Halt,
+        metrics: Metrics,
+    ) -> io::Result<(Self, Applying)> {
+        let index = state.applied().map_or(Index(0), |id| id.index);
+        metrics.applied(index);
+        let (publish, applied) = watch::channel(index);
+        let (jobs, inbox) = sync_channel(JOBS_MAX);
+        let view = state.view();
+        let owner = Owner {
+            state,
+            view,
+            wal,
+            halt,
+            metrics,
+            publish,
+            current: None,
+        };
+        owner.follow_policy().map_err(io::Error::other)?;
+        let thread = std::thread::Builder::new()
+            .name("apply".to_owned())
+            .spawn(move || owner.run(&inbox))?;
+        Ok((Self { jobs }, Applying { applied, thread }))
+    }
+
+    pub(crate) async fn export(&self) -> io::Result<Stored> {
+        self.ask(Job::Export).await
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> io::Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || io::Error::other("the applying thread has ended");
+        self.jobs.send(job(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<Applied> {
+        self.ask(Job::Applied).await
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin + OptionalSend,
+    {
+        let mut batch = Batch::new();
+        let mut bytes = 0;
+        while let Some((entry, responder)) = entries.try_next().await? {
+            let entry = types::entry_in(entry);
+            bytes += entry.payload.len();
+            batch.push((entry, responder));
+            if batch.len() >= BATCH_ENTRIES_MAX || bytes >= BATCH_BYTES_MAX {
+                let full = std::mem::take(&mut batch);
+                bytes = 0;
+                self.ask(|reply| Job::Apply(full, reply)).await?;
+            }
+        }
+        if !batch.is_empty() {
+            self.ask(|reply| Job::Apply(batch, reply)).await?;
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder(self.clone())
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        _meta: &SnapshotMetaOf<Types>,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
+        self.ask(|reply| Job::Install(snapshot.0, reply)).await
+    }
+
+    async fn get_current_snapshot(
+        &mut self,
+    ) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
+        Ok(self.ask(Job::Current).await?.map(Stored::into_openraft))
+    }
+}
+
+/// The thread's side.
+struct Owner {
+    state: State,
+    view: StateView,
+    wal: Wal,
+    halt: Halt,
+    metrics: Metrics,
+    publish: watch::Sender<Index>,
+    current: Option<Stored>,
+}
+
+impl Owner {
+    fn run(mut self, inbox: &Receiver<Job>) -> Result<(), storage::Error> {
+        while let Ok(job) = inbox.recv() {
+            self.answer(job);
+        }
+        self.state.close()
+    }
+
+    /// A reply that nobody waits for any more is dropped: openraft has stopped.
+    fn answer(&mut self, job: Job) {
+        match job {
+            Job::Apply(batch, reply) => drop(reply.send(self.apply(batch))),
+            Job::Applied(reply) => drop(reply.send(self.applied())),
+            Job::Export(reply) => drop(reply.send(self.export())),
+            Job::Install(bytes, reply) => drop(reply.send(self.install(&bytes))),
+            Job::Current(reply) => drop(reply.send(Ok(self.current.clone()))),
+        }
+    }
+
+    fn apply(&mut self, batch: Batch) -> io::Result<()> {
+        let mut previous = None;
+        for (entry, responder) in batch {
+            let index = entry.id.index;
+            assert!(
+                previous.is_none_or(|previous: Index| previous.next() == index),
+                "entry {index} after {previous:?}"
+            );
+            previous = Some(index);
+            let outcome = self.metrics.applying(|| self.state.apply(&entry));
+            let outcome = outcome.map_err(|error| self.failed("apply", &error))?;
+            if entry.kind == EntryKind::Command {
+                self.follow_policy()
+                    .map_err(|error| self.failed("read", &error))?;
+            }
+            self.publish.send_replace(index);
+            self.metrics.applied(index);
+            if let Some(responder) = responder {
+                responder.send(outcome);
+            }
+        }
+        Ok(())
+    }
+
+    /// Before the first command that sets one, the log keeps the policy of its settings.
+    fn follow_policy(&self) -> Result<(), storage::Error> {
+        if self.view.has_policy()? {
+            let policy = self.view.policy()?;
+            if policy != self.wal.policy() {
+                self.wal.set_policy(policy);
+            }
+        }
+        Ok(())
+    }
+
+    fn applied(&self) -> io::Result<Applied> {
+        let membership = types::membership_out(self.state.membership())?;
+        Ok((self.state.applied().map(types::log_id_out), membership))
+    }
+
+    fn export(&mut self) -> io::Result<Stored> {
+        let mut bytes = Vec::new();
+        self.state
+            .export(&mut bytes)
+            .map_err(|error| self.failed("export", &error))?;
+        self.keep(Bytes::from(bytes))
+    }
+
+    fn install(&mut self, bytes: &Bytes) -> io::Result<()> {
+        self.state
+            .import(&mut bytes.as_ref())
+            .map_err(|error| self.failed("install", &error))?;
+        let stored = self.keep(bytes.clone())?;
+        if let Some(id) = stored.meta.last_log_id {
+            self.publish.send_replace(types::index_in(id.index));
+        }
+        Ok(())
+    }
+
+    /// Makes the state as it is now, exported as `bytes`, the current snapshot.
+    fn keep(&mut self, bytes: Bytes) -> io::Result<Stored> {
+        let (last_log_id, last_membership) = self.applied()?;
+        let meta = SnapshotMetaOf::<Types> {
+            last_log_id,
+            last_membership,
+        };
+        let stored = Stored {
+            meta,
+            data: SnapshotData(bytes),
+        };
+        self.current = Some(stored.clone());
+        Ok(stored)
+    }
+
+    fn failed(&self, verb: &str, error: &storage::Error) -> io::Error {
+        let why = format!("cannot {verb} the state: {error}");
+        self.halt.set(&why);
+        io::Error::other(why)
+    }
+}

@@ -1,0 +1,195 @@
+//! A node: propose, read, know how it stands, close it. How it starts is in `start`.
+//!
+//! Holds:
+//! - [`Node::submit`] returns with the command queued: commands of one caller who waits for it each
+//!   time are in the log in that order.
+//! - An error from [`Node::submit`] itself means that the command is in no log.
+//! - After [`Node::close`] every queued command has ended, the log is synced and nothing of this
+//!   node runs any more.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::Fatal;
+use storage::{Index, Records, Sender, StateView, Term, Wal};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+
+use crate::error::Error;
+use crate::halt::Halt;
+use crate::identity::Identity;
+use crate::machine::{Applying, Machine};
+use crate::metrics::Metrics;
+use crate::pending::{Applied, Pending};
+use crate::status::{Seen, Status};
+use crate::types::{Proposal, Types};
+
+/// A running node. A clone is the same one.
+#[derive(Clone)]
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// Its parts.
+pub(crate) struct Inner {
+    pub(crate) raft: Raft<Types, Machine>,
+    pub(crate) identity: Identity,
+    pub(crate) wal: Wal,
+    pub(crate) view: StateView,
+    pub(crate) halt: Halt,
+    pub(crate) metrics: Metrics,
+    pub(crate) applied: watch::Receiver<Index>,
+    pub(crate) leadership: watch::Receiver<Option<Term>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) is_closing: AtomicBool,
+    /// Taken by the one who closes.
+    pub(crate) rest: Mutex<Option<Rest>>,
+}
+
+/// What is left to end once raft has stopped.
+pub(crate) struct Rest {
+    pub(crate) applying: Applying,
+    /// Keeps other processes out of the data directory.
+    pub(crate) lock: Box<dyn Send + Sync>,
+}
+
+impl Node {
+    /// Queues a command.
+    pub async fn submit(&self, command: Bytes) -> Result<Pending, Error> {
+        let inner = &*self.inner;
+        if inner.is_closing.load(Ordering::Acquire) {
+            return Err(Error::Stopping);
+        }
+        let (pending, answer) = Pending::new(inner.metrics.clone());
+        match inner
+            .raft
+            .client_write_ff(Proposal(command), Some(answer))
+            .await
+        {
+            Ok(()) => Ok(pending),
+            Err(fatal) => Err(self.stopped(&fatal)),
+        }
+    }
+
+    /// Queues a command and waits for its outcome.
+    pub async fn propose(&self, command: Bytes) -> Result<Applied, Error> {
+        self.submit(command).await?.await
+    }
+
+    /// Reads of what is applied here.
+    pub fn view(&self) -> StateView {
+        self.inner.view.clone()
+    }
+
+    /// The way to payloads.
+    pub fn records(&self) -> Records {
+        Records::new(self.inner.view.clone(), self.inner.wal.clone())
+    }
+
+    /// The log.
+    pub fn wal(&self) -> &Wal {
+        &self.inner.wal
+    }
+
+    /// Which life of which node this is.
+    pub fn sender(&self) -> Sender {
+        self.inner.identity.sender()
+    }
+
+    /// What this room counts.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Follows the index of the last applied entry.
+    pub fn applied(&self) -> watch::Receiver<Index> {
+        self.inner.applied.clone()
+    }
+
+    /// Follows whether this node leads, and in which term.
+    pub fn leadership(&self) -> watch::Receiver<Option<Term>> {
+        self.inner.leadership.clone()
+    }
+
+    /// How it stands.
+    pub fn status(&self) -> Status {
+        let inner = &*self.inner;
+        let seen = Seen::from_metrics(&inner.raft.metrics().borrow_watched());
+        Status {
+            node: inner.identity.node,
+            boot: inner.identity.boot,
+            cluster: inner.identity.cluster.to_string(),
+            role: seen.role,
+            term: seen.term,
+            leader: seen.leader,
+            last: seen.last,
+            committed: seen.committed,
+            applied: *inner.applied.borrow(),
+            stopped: inner.halt.reason(),
+            policy: inner.wal.policy().to_string(),
+            voters: seen.voters,
+            members: seen.members,
+        }
+    }
+
+    /// Waits until this node has stopped for good, and says why. A node that is closed has not.
+    pub async fn fatal(&self) -> String {
+        self.inner.halt.wait().await
+    }
+
+    /// Stops raft, then the log, then the state. A second call, of any clone, returns at once.
+    pub async fn close(self) -> Result<(), Error> {
+        let inner = &*self.inner;
+        inner.is_closing.store(true, Ordering::Release);
+        let rest = inner
+            .rest
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(Rest { applying, lock }) = rest else {
+            return Ok(());
+        };
+        // It only fails where raft's own task had panicked, which `halt` has heard of.
+        drop(inner.raft.shutdown().await);
+        inner.tasks.close();
+        inner.tasks.wait().await;
+        let wal = inner.wal.clone();
+        let ended = tokio::task::spawn_blocking(move || {
+            let log = wal.close();
+            let state = applying.thread.join();
+            drop(lock);
+            (log, state)
+        });
+        let why = |what: &str| Error::Fatal {
+            why: format!("{what} panicked"),
+        };
+        let (log, state) = ended.await.map_err(|_| why("closing the log"))?;
+        log?;
+        state.map_err(|_| why("applying"))??;
+        Ok(())
+    }
+
+    pub(crate) fn stopped(&self, fatal: &Fatal<Types>) -> Error {
+        if let Some(why) = self.inner.halt.reason() {
+            return Error::Fatal { why };
+        }
+        match fatal {
+            Fatal::Stopped => Error::Stopping,
+            Fatal::StorageError(_) | Fatal::Panicked => Error::Fatal {
+                why: fatal.to_string(),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node")
+            .field("identity", &self.inner.identity)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,392 @@
+//! One node from the outside: what it promises over closes, power cuts and failures.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use raft::{Config, Error, Identity, Node, Role, Started};
+use storage::{
+    Command, DefineForm, Disk, Engine, Expect, Fault, FaultDisk, Index, NodeId, OsDisk, Outcome,
+    Policy, Reaction, SetPolicy, Voters, encode_command,
+};
+
+const DIR: &str = "/data";
+/// Far above what anything here takes: a wait that never ends fails its test.
+const LIMIT: Duration = Duration::from_mins(1);
+
+fn settings() -> storage::Config {
+    let mut settings = storage::Config::default();
+    settings.state.engine = Engine::Memory;
+    settings
+}
+
+async fn try_start(disk: &FaultDisk) -> Result<(Node, Started), Error> {
+    let disk = Arc::new(disk.clone());
+    let start = Node::start(disk, Path::new(DIR), Config::default(), settings(), |_| {});
+    tokio::time::timeout(LIMIT, start).await.unwrap()
+}
+
+async fn start(disk: &FaultDisk) -> (Node, Started) {
+    try_start(disk).await.unwrap()
+}
+
+fn define(name: &str) -> Bytes {
+    encode_command(&Command::DefineForm(DefineForm {
+        name: name.to_owned(),
+        expect: Expect::Absent,
+        definition: Bytes::from_static(b"{}"),
+    }))
+}
+
+fn has_form(node: &Node, name: &str) -> bool {
+    node.view().form(name).unwrap().is_some()
+}
+
+#[tokio::test]
+async fn a_new_node_leads_a_cluster_of_one_and_says_so() {
+    let disk = FaultDisk::new();
+    let (node, started) = start(&disk).await;
+    assert!(started.fresh);
+    assert_eq!((started.node, started.boot), (NodeId(1), 1));
+    let status = node.status();
+    assert_eq!(status.role, Role::Leader);
+    assert_eq!(status.leader, Some(NodeId(1)));
+    assert_eq!(status.cluster, started.cluster);
+    assert_eq!(
+        status.voters,
+        Voters {
+            quorum: 1,
+            count: 1
+        }
+    );
+    assert_eq!(status.stopped, None);
+    assert_eq!(*node.leadership().borrow(), Some(status.term));
+    // The membership and the leader's own entry.
+    assert_eq!((status.last, status.applied), (Index(2), Index(2)));
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_close_keeps_outcomes_and_identity_and_counts_the_boot() {
+    let disk = FaultDisk::new();
+    let (node, first) = start(&disk).await;
+    let applied = node.propose(define("a")).await.unwrap();
+    assert!(matches!(
+        applied.outcome,
+        Outcome::Form {
+            version: 1,
+            is_changed: true,
+            ..
+        }
+    ));
+    assert_eq!(*node.applied().borrow(), applied.log_id.index);
+    node.close().await.unwrap();
+
+    let (node, second) = start(&disk).await;
+    assert!(!second.fresh);
+    assert!(
+        second.recovered.committed >= Some(applied.log_id),
+        "{:?}",
+        second.recovered
+    );
+    assert_eq!(second.cluster, first.cluster);
+    assert_eq!(second.boot, 2);
+    assert_eq!(node.sender().boot, 2);
+    assert!(has_form(&node, "a"));
+    let entry = node
+        .wal()
+        .read(applied.log_id.index..applied.log_id.index.next(), 1)
+        .unwrap();
+    assert_eq!(entry.first().unwrap().id, applied.log_id);
+    let again = node.propose(define("b")).await.unwrap();
+    assert!(again.log_id > applied.log_id);
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_answered_survives_a_power_cut() {
+    for seed in 0..8 {
+        let disk = FaultDisk::new();
+        let (node, _) = start(&disk).await;
+        for name in ["a", "b", "c"] {
+            node.propose(define(name)).await.unwrap();
+        }
+        disk.power_cut(seed);
+        drop(node);
+        let (node, started) = start(&disk).await;
+        assert!(!started.fresh, "seed {seed}");
+        for name in ["a", "b", "c"] {
+            assert!(has_form(&node, name), "seed {seed} lost {name}");
+        }
+        node.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn commands_are_in_the_log_in_the_order_of_their_submits() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    let mut waiting = Vec::new();
+    for number in 0..300 {
+        waiting.push(node.submit(define(&format!("f{number}"))).await.unwrap());
+    }
+    let mut before = node.propose(define("last")).await.unwrap().log_id.index;
+    for pending in waiting.into_iter().rev() {
+        let index = pending.await.unwrap().log_id.index;
+        assert_eq!(index.next(), before, "no gap, no swap");
+        before = index;
+    }
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_of_one_node_waits_for_no_election_timeout() {
+    let config = Config {
+        election_ms_min: 600_000,
+        election_ms_max: 1_200_000,
+        start_ms_max: 2_400_000,
+        ..Config::default()
+    };
+    let disk = FaultDisk::new();
+    for _ in 0..2 {
+        let shared = Arc::new(disk.clone());
+        let start = Node::start(shared, Path::new(DIR), config.clone(), settings(), |_| {});
+        let (node, _) = tokio::time::timeout(LIMIT, start).await.unwrap().unwrap();
+        node.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_ends_the_node_and_leaves_no_one_waiting() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    node.propose(define("before")).await.unwrap();
+    let term = *node.leadership().borrow();
+    assert!(term.is_some());
+    disk.inject(Fault::FailSync(disk.syncs() + 1));
+    let mut waiting = Vec::new();
+    for number in 0..20 {
+        // Refused once the failure is known: then it is in no log.
+        match node.submit(define(&format!("f{number}"))).await {
+            Ok(pending) => waiting.push(pending),
+            Err(error) => assert!(matches!(error, Error::Fatal { .. }), "{error}"),
+        }
+    }
+    assert!(!waiting.is_empty());
+    for pending in waiting {
+        let ended = tokio::time::timeout(LIMIT, pending).await.unwrap();
+        assert!(matches!(ended, Err(Error::Unknown)), "{ended:?}");
+    }
+    let why = tokio::time::timeout(LIMIT, node.fatal()).await.unwrap();
+    assert!(why.starts_with("the log failed: "), "{why}");
+    let refused = node.submit(define("after")).await.unwrap_err();
+    assert_eq!(refused.reaction(), Reaction::Stop, "{refused}");
+    let mut leadership = node.leadership();
+    let lost = leadership.wait_for(Option::is_none);
+    tokio::time::timeout(LIMIT, lost).await.unwrap().unwrap();
+    assert_eq!(node.status().role, Role::Stopped);
+    assert_eq!(node.status().stopped.as_deref(), Some(why.as_str()));
+    assert!(
+        node.close().await.is_err(),
+        "closing does not hide what happened"
+    );
+
+    disk.power_cut(1);
+    let (node, _) = start(&disk).await;
+    assert!(has_form(&node, "before"));
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_be_applied_stops_this_node_and_every_later_start() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    let unknown = node
+        .submit(Bytes::from_static(&[0xff, 0xff]))
+        .await
+        .unwrap();
+    let ended = tokio::time::timeout(LIMIT, unknown).await.unwrap();
+    assert!(matches!(ended, Err(Error::Unknown)), "{ended:?}");
+    let why = tokio::time::timeout(LIMIT, node.fatal()).await.unwrap();
+    assert!(why.starts_with("cannot apply the state: "), "{why}");
+    drop(node.close().await);
+    let error = try_start(&disk).await.unwrap_err();
+    assert_eq!(error.reaction(), Reaction::Stop, "{error}");
+}
+
+#[tokio::test]
+async fn the_log_follows_the_policy_of_the_cluster_not_of_the_settings() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    assert_eq!(node.wal().policy(), Policy::Always);
+    let command = Command::SetPolicy(SetPolicy {
+        policy: Policy::Never,
+    });
+    node.propose(encode_command(&command)).await.unwrap();
+    assert_eq!(node.wal().policy(), Policy::Never);
+    assert_eq!(node.status().policy, "never");
+    node.close().await.unwrap();
+    let (node, _) = start(&disk).await;
+    assert_eq!(node.wal().policy(), Policy::Never);
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_node_takes_nothing_and_a_second_close_is_no_error() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    let other = node.clone();
+    let pending = node.submit(define("a")).await.unwrap();
+    node.close().await.unwrap();
+    // Answered or unknown, but ended.
+    drop(tokio::time::timeout(LIMIT, pending).await.unwrap());
+    assert!(matches!(
+        other.submit(define("b")).await,
+        Err(Error::Stopping)
+    ));
+    assert_eq!(*other.leadership().borrow(), None);
+    other.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_node_at_a_time() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    let error = try_start(&disk).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Storage(storage::Error::Locked { .. })),
+        "{error}"
+    );
+    node.close().await.unwrap();
+    let (node, started) = start(&disk).await;
+    assert_eq!(started.boot, 2, "the refused start was none");
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lost_log_is_named_and_never_taken_for_a_new_one() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    node.close().await.unwrap();
+    disk.remove_dir_all(&Path::new(DIR).join("wal")).unwrap();
+    for _ in 0..2 {
+        let error = try_start(&disk).await.unwrap_err();
+        assert!(matches!(error, Error::Identity { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_without_its_node_meta_is_refused() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    node.close().await.unwrap();
+    disk.remove(&Identity::path(Path::new(DIR))).unwrap();
+    let error = try_start(&disk).await.unwrap_err();
+    assert!(matches!(error, Error::Identity { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_node_meta_is_refused() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    node.close().await.unwrap();
+    assert!(disk.flip(&Identity::path(Path::new(DIR)), 17, 0x10));
+    let error = try_start(&disk).await.unwrap_err();
+    assert!(matches!(error, Error::Identity { .. }), "{error}");
+}
+
+/// Lets the disk die after its n-th change for every n, until a start gets through; after each
+/// cut the next start has to succeed.
+async fn cut_everywhere(prepared: &FaultDisk, check: impl Fn(&Node)) {
+    for count in 1.. {
+        let disk = prepared.copy();
+        disk.inject(Fault::DieAfter(disk.changes() + count));
+        let cut = try_start(&disk).await;
+        let is_through = match &cut {
+            Ok((node, _)) => node.status().stopped.is_none() && disk.exists(Path::new(DIR)).is_ok(),
+            Err(_) => false,
+        };
+        disk.power_cut(count);
+        drop(cut);
+        let (node, _) = try_start(&disk)
+            .await
+            .unwrap_or_else(|error| panic!("cut {count}: {error}"));
+        check(&node);
+        node.close().await.unwrap();
+        if is_through {
+            assert!(count > 5, "the cuts began within the start");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_first_start_may_be_cut_anywhere() {
+    cut_everywhere(&FaultDisk::new(), |node| {
+        assert_eq!(node.status().role, Role::Leader);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_later_start_may_be_cut_anywhere() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    node.propose(define("a")).await.unwrap();
+    node.close().await.unwrap();
+    cut_everywhere(&disk, |node| assert!(has_form(node, "a"))).await;
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        let to = to.join(item.file_name());
+        if item.file_type().unwrap().is_dir() {
+            copy_dir(&item.path(), &to);
+        } else {
+            std::fs::copy(item.path(), to).unwrap();
+        }
+    }
+}
+
+async fn start_on_files(dir: &Path) -> (Node, Started) {
+    let settings = storage::Config::default();
+    let start = Node::start(Arc::new(OsDisk), dir, Config::default(), settings, |_| {});
+    tokio::time::timeout(LIMIT, start).await.unwrap().unwrap()
+}
+
+/// What a process that is killed leaves behind is what lies in its directory while it runs.
+#[tokio::test]
+async fn a_killed_process_leaves_a_directory_that_the_next_one_takes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (living, left) = (dir.path().join("living"), dir.path().join("left"));
+    let (node, first) = start_on_files(&living).await;
+    for name in ["a", "b", "c"] {
+        node.propose(define(name)).await.unwrap();
+    }
+    copy_dir(&living, &left);
+    let digests = node.view().digests();
+    node.close().await.unwrap();
+
+    let (node, second) = start_on_files(&left).await;
+    assert_eq!((second.cluster, second.boot), (first.cluster, 2));
+    assert!(
+        ["a", "b", "c"]
+            .into_iter()
+            .all(|name| has_form(&node, name))
+    );
+    let log = node
+        .wal()
+        .read(Index(1)..digests.index.next(), usize::MAX)
+        .unwrap();
+    assert_eq!(log.last().unwrap().id.index, digests.index);
+    assert_eq!(
+        node.view().digests().rows,
+        digests.rows,
+        "a new term adds no row"
+    );
+    node.close().await.unwrap();
+}
