@@ -1,0 +1,94 @@
+//! The queue, as this room sees it.
+//!
+//! Holds: a feed shows only what is committed and applied, in the order of positions, without
+//! holes; a record that it has shown never changes. It is implemented over the log by the node,
+//! and over a vector by the tests.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::error::FeedError;
+use crate::record::{Lane, Parked, Position, Record};
+
+/// How much one read may bring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// At most this many records.
+    pub count_max: usize,
+    /// At most this many bytes of bodies; one record comes even if it alone is larger.
+    pub bytes_max: usize,
+}
+
+/// What a lane has not delivered yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Behind {
+    /// How many records stand after the cursor.
+    pub records: u64,
+    /// The form's last seq: the cursor, as a person reads it, is this less `records`.
+    pub head_seq: u64,
+    /// Their bytes, where the feed can tell without reading them all.
+    pub bytes: Option<u64>,
+    /// When the first of them was accepted, milliseconds since 1970 UTC; `None` if there is none.
+    pub oldest_received_at_ms: Option<u64>,
+}
+
+/// The queue: read after a cursor, move it, park, and know who may act.
+///
+/// Every future may be dropped at any await without harm. None may block a tokio worker.
+pub trait Feed: Send + Sync + 'static {
+    /// The records of the lane's form after `after`, exclusive, oldest first. Empty means that
+    /// there is none yet.
+    fn read<'a>(
+        &'a self,
+        lane: &'a Lane,
+        after: Position,
+        limit: Limit,
+    ) -> BoxFuture<'a, Result<Vec<Record>, FeedError>>;
+
+    /// Resolves when the lane's form may hold a record after `after`: at once if it does now. May
+    /// resolve for nothing, but hundreds of idle lanes stand here at once, so it should look at
+    /// the form's own head before it wakes a lane.
+    fn wait<'a>(&'a self, lane: &'a Lane, after: Position) -> BoxFuture<'a, ()>;
+
+    /// Where the replicated cursor stands: everything up to here, inclusive, is delivered, parked,
+    /// or lies before the task's start. For a sink that is local (its own cursor alone counts) it
+    /// is always the task's start.
+    fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>>;
+
+    /// What stands after `after`. Asked for when somebody looks, not in the pump's way.
+    fn behind<'a>(
+        &'a self,
+        lane: &'a Lane,
+        after: Position,
+    ) -> BoxFuture<'a, Result<Behind, FeedError>>;
+
+    /// Moves the replicated cursor from `from` to `to`. When it returns `Ok`, the move is
+    /// committed and applied. `Fenced` if the task's life is another one by now. Never called for
+    /// a local sink.
+    fn advance<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        from: Position,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), FeedError>>;
+
+    /// Sets a record aside. When it returns `Ok`, it is committed and applied; parking the same
+    /// position twice counts once.
+    fn park<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        parked: Parked,
+    ) -> BoxFuture<'a, Result<(), FeedError>>;
+
+    /// The form's fields in the order of its present definition: the columns of a sheet. Cheap:
+    /// asked for once a batch.
+    fn fields(&self, form: &str) -> Arc<[String]>;
+
+    /// `Some(term)` while this node may act for the cluster. A sink that is not local is opened
+    /// only under a lease, and opened again when the term changes.
+    fn lease(&self) -> watch::Receiver<Option<u64>>;
+}

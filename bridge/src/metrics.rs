@@ -1,0 +1,163 @@
+//! The numbers that this room tells, named here and nowhere else.
+//!
+//! Holds: labels are task names and causes only, so a node with hundreds of forms keeps a bounded
+//! number of series. Telling never decides.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::error::Cause;
+use crate::status::{LaneState, TaskStatus};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TaskLabel {
+    task: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TroubleLabels {
+    task: String,
+    cause: &'static str,
+}
+
+/// Handles to this room's numbers. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    delivered_records: Family<TaskLabel, Counter>,
+    delivered_bytes: Family<TaskLabel, Counter>,
+    parked_records: Family<TaskLabel, Counter>,
+    troubles: Family<TroubleLabels, Counter>,
+    deliver_seconds: Family<TaskLabel, Histogram>,
+    lag_records: Family<TaskLabel, Gauge>,
+    oldest_age_seconds: Family<TaskLabel, Gauge>,
+    is_stopped: Family<TaskLabel, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            delivered_records: Family::default(),
+            delivered_bytes: Family::default(),
+            parked_records: Family::default(),
+            troubles: Family::default(),
+            deliver_seconds: Family::new_with_constructor(|| {
+                // From a sync of a fast disk to a request's time limit.
+                Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])
+            }),
+            lag_records: Family::default(),
+            oldest_age_seconds: Family::default(),
+            is_stopped: Family::default(),
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers every number. The registry's prefix is `formspool`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "sink_delivered_records",
+            "Records that a task's destination has taken",
+            self.delivered_records.clone(),
+        );
+        registry.register(
+            "sink_delivered_bytes",
+            "Bytes of bodies that a task's destination has taken",
+            self.delivered_bytes.clone(),
+        );
+        registry.register(
+            "sink_parked_records",
+            "Records set aside because a task's destination will never take them",
+            self.parked_records.clone(),
+        );
+        registry.register(
+            "sink_troubles",
+            "Deliveries that failed and are tried again, by cause",
+            self.troubles.clone(),
+        );
+        registry.register_with_unit(
+            "sink_deliver",
+            "How long one batch's delivery took",
+            Unit::Seconds,
+            self.deliver_seconds.clone(),
+        );
+        registry.register(
+            "sink_lag_records",
+            "Records that a task has not delivered yet, when its status was last read",
+            self.lag_records.clone(),
+        );
+        registry.register(
+            "sink_oldest_age_seconds",
+            "Age of a task's oldest undelivered record, when its status was last read",
+            self.oldest_age_seconds.clone(),
+        );
+        registry.register(
+            "sink_is_stopped",
+            "1 if a lane of the task goes no further until a person acts",
+            self.is_stopped.clone(),
+        );
+    }
+
+    pub(crate) fn delivered(&self, task: &str, records: u64, bytes: u64, seconds: f64) {
+        let label = TaskLabel {
+            task: task.to_owned(),
+        };
+        self.delivered_records.get_or_create(&label).inc_by(records);
+        self.delivered_bytes.get_or_create(&label).inc_by(bytes);
+        self.deliver_seconds.get_or_create(&label).observe(seconds);
+    }
+
+    pub(crate) fn parked(&self, task: &str) {
+        self.parked_records
+            .get_or_create(&TaskLabel {
+                task: task.to_owned(),
+            })
+            .inc();
+    }
+
+    pub(crate) fn trouble(&self, task: &str, cause: Cause) {
+        let cause = match cause {
+            Cause::Away => "away",
+            Cause::Auth => "auth",
+            Cause::Quota => "quota",
+            Cause::Room => "room",
+            Cause::Place => "place",
+            Cause::Answer => "answer",
+        };
+        self.troubles
+            .get_or_create(&TroubleLabels {
+                task: task.to_owned(),
+                cause,
+            })
+            .inc();
+    }
+
+    pub(crate) fn status(&self, status: &TaskStatus) {
+        let label = TaskLabel {
+            task: status.name.to_string(),
+        };
+        let whole = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        self.lag_records
+            .get_or_create(&label)
+            .set(whole(status.lag_records));
+        self.oldest_age_seconds
+            .get_or_create(&label)
+            .set(whole(status.oldest_age_ms.unwrap_or(0) / 1000));
+        self.is_stopped
+            .get_or_create(&label)
+            .set(i64::from(status.state == LaneState::Stopped));
+    }
+
+    /// Forgets the gauges of a task that is gone; its counters stay, as counters do.
+    pub(crate) fn forget(&self, task: &str) {
+        let label = TaskLabel {
+            task: task.to_owned(),
+        };
+        self.lag_records.remove(&label);
+        self.oldest_age_seconds.remove(&label);
+        self.is_stopped.remove(&label);
+    }
+}

@@ -1,0 +1,56 @@
+//! Faults that can be switched on to prove that the tests would find them.
+//!
+//! Holds: without the feature `mutants`, `is` is a constant `false` and no fault is compiled in.
+//! One process runs at most one mutant, picked once at its start.
+
+/// A fault, named after what it breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// After a crash, goes on behind the sheet's unsynced tail instead of cutting it.
+    SkipCut,
+    /// Writes every 50th row twice.
+    DoubleRow,
+    /// Leaves out every 50th row.
+    DropRow,
+    /// Writes the second row of a batch before the first.
+    SwapRows,
+}
+
+/// Every mutant under the name that picks it.
+pub const NAMES: [(&str, Mutant); 4] = [
+    ("csv-skip-cut", Mutant::SkipCut),
+    ("csv-double", Mutant::DoubleRow),
+    ("csv-drop-row", Mutant::DropRow),
+    ("csv-reorder", Mutant::SwapRows),
+];
+
+#[cfg(feature = "mutants")]
+static PICKED: std::sync::OnceLock<Mutant> = std::sync::OnceLock::new();
+
+/// Switches `name` on for the rest of this process's life.
+///
+/// Fails with words if there is no such mutant, or if another one is on.
+#[cfg(feature = "mutants")]
+pub fn pick(name: &str) -> Result<(), String> {
+    let Some((_, mutant)) = NAMES.iter().find(|(known, _)| *known == name) else {
+        return Err(format!("no mutant is called {name}"));
+    };
+    let picked = PICKED.get_or_init(|| *mutant);
+    if picked == mutant {
+        Ok(())
+    } else {
+        Err(format!("{picked:?} is on already"))
+    }
+}
+
+/// True if `mutant` is switched on.
+#[cfg(feature = "mutants")]
+pub(crate) fn is(mutant: Mutant) -> bool {
+    PICKED.get() == Some(&mutant)
+}
+
+/// Never: this build has no mutants.
+#[cfg(not(feature = "mutants"))]
+pub(crate) const fn is(_: Mutant) -> bool {
+    false
+}

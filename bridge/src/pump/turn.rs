@@ -1,0 +1,278 @@
+//! One round of the pump: open the sink, or bring it one batch and move the cursors past it.
+//!
+//! Holds: a cursor passes a record after `Taken` or after its `park`, never before. What a failure
+//! leaves undone, the next round does first: a replicated cursor that lags behind the destination
+//! is brought up before more is delivered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{At, Pump, Turn};
+use crate::error::{Cause, FeedError, SinkError, Trouble};
+use crate::feed::Limit;
+use crate::record::{Parked, Position, Record};
+use crate::sink::{Batch, Delivery, OnPoison};
+use crate::sinks::Life;
+
+/// Answers of the destination that may be about a record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Answers {
+    /// First of the batch that was answered last.
+    first: Position,
+    count: u32,
+    /// Records up to here go one by one, to find the one that is refused.
+    one_by_one_upto: Position,
+}
+
+struct Refused {
+    which: Position,
+    why: String,
+    answer: String,
+}
+
+impl Pump {
+    /// Opens the sink, and learns where it stands.
+    pub(super) async fn open(&mut self) -> Turn {
+        let cursor = match self.sink.open().await {
+            Ok(cursor) => cursor,
+            Err(SinkError::Again(trouble)) => return Turn::Again(trouble),
+            Err(SinkError::Stop(why)) => return Turn::Stop(why),
+        };
+        let replicated = match self.shared.feed.cursor(&self.life.lane).await {
+            Ok(replicated) => replicated,
+            Err(error) => return of_feed(error),
+        };
+        let delivered = match cursor {
+            Some(cursor) if cursor.incarnation != self.life.incarnation => {
+                return Turn::Stop(format!(
+                    "the destination belongs to another life of this task ({}; this one is {})",
+                    cursor.incarnation, self.life.incarnation
+                ));
+            }
+            Some(cursor) => cursor.position,
+            None => replicated,
+        };
+        self.at = Some(At {
+            delivered,
+            replicated,
+        });
+        self.outside.cell.set_position(delivered, 0);
+        Turn::Opened
+    }
+
+    pub(super) async fn deliver_after(&mut self, at: At) -> Turn {
+        let at = match self.advance(at).await {
+            Ok(at) => at,
+            Err(turn) => return turn,
+        };
+        let (mut records, is_full) = match self.read(at.delivered).await {
+            Ok(read) => read,
+            Err(error) => return of_feed(error),
+        };
+        let Some(upto) = records.last().map(|record| record.position) else {
+            return Turn::Idle;
+        };
+        assert!(
+            records.iter().all(|record| at.delivered < record.position)
+                && records.is_sorted_by(|one, next| one.position < next.position),
+            "the feed of {} is out of order after {}",
+            self.life.lane,
+            at.delivered,
+        );
+        loop {
+            if records.is_empty() {
+                return self.passed(at, upto, is_full).await;
+            }
+            let batch = Arc::new(Batch {
+                records,
+                fields: self.shared.feed.fields(&self.life.lane.form),
+            });
+            let began = Instant::now();
+            let delivery = self.sink.deliver(Arc::clone(&batch)).await;
+            let refused = match delivery {
+                Delivery::Taken { upto: taken } => {
+                    self.note_taken(&batch, taken, began.elapsed());
+                    // What stood behind the last one taken is parked already.
+                    let upto = if taken == batch.upto() { upto } else { taken };
+                    return self.passed(at, upto, is_full).await;
+                }
+                Delivery::Reopen(trouble) => {
+                    self.at = None;
+                    return Turn::Again(trouble);
+                }
+                Delivery::Again(trouble) => match self.count_answer(&batch, trouble) {
+                    Ok(refused) => refused,
+                    Err(trouble) => return Turn::Again(trouble),
+                },
+                Delivery::Never { which, why, answer } => Refused { which, why, answer },
+            };
+            records = batch.records.clone();
+            if let Err(turn) = self.park(&mut records, refused).await {
+                return turn;
+            }
+        }
+    }
+
+    /// Reads until the batch is whole or nothing more is there.
+    async fn read(&mut self, after: Position) -> Result<(Vec<Record>, bool), FeedError> {
+        let limit = if after < self.answers.one_by_one_upto {
+            Limit {
+                count_max: 1,
+                ..self.kind.limit
+            }
+        } else {
+            self.kind.limit
+        };
+        let mut records: Vec<Record> = Vec::new();
+        let mut bytes = 0;
+        while records.len() < limit.count_max && bytes < limit.bytes_max {
+            let room = Limit {
+                count_max: limit.count_max - records.len(),
+                bytes_max: limit.bytes_max - bytes,
+            };
+            let from = records.last().map_or(after, |record| record.position);
+            let more = self.shared.feed.read(&self.life.lane, from, room).await?;
+            if more.is_empty() {
+                return Ok((records, false));
+            }
+            bytes += more.iter().map(|record| record.body.len()).sum::<usize>();
+            records.extend(more);
+        }
+        Ok((records, true))
+    }
+
+    /// The destination holds everything up to `upto`, or it is parked: moves the cursors.
+    async fn passed(&mut self, at: At, upto: Position, is_full: bool) -> Turn {
+        assert!(
+            at.delivered < upto,
+            "{} would go back to {upto}",
+            self.life.lane
+        );
+        let at = At {
+            delivered: upto,
+            ..at
+        };
+        self.at = Some(at);
+        self.outside.cell.set_position(upto, 0);
+        match self.advance(at).await {
+            Ok(_) if is_full => Turn::Full,
+            Ok(_) => Turn::Delivered,
+            Err(turn) => turn,
+        }
+    }
+
+    /// Brings the replicated cursor up to what is delivered. Where it fails, the next turn tries
+    /// again before it delivers more.
+    async fn advance(&mut self, at: At) -> Result<At, Turn> {
+        if self.sink.is_local() || at.delivered <= at.replicated {
+            return Ok(at);
+        }
+        let Life { lane, incarnation } = &self.life;
+        self.shared
+            .feed
+            .advance(lane, *incarnation, at.replicated, at.delivered)
+            .await
+            .map_err(of_feed)?;
+        let at = At {
+            replicated: at.delivered,
+            ..at
+        };
+        self.at = Some(at);
+        Ok(at)
+    }
+
+    /// An answer that may be about a record counts against it. `Ok` once one record has had its
+    /// attempts alone: it counts as refused.
+    fn count_answer(&mut self, batch: &Batch, trouble: Trouble) -> Result<Refused, Trouble> {
+        let (Cause::Answer, Some(first)) = (trouble.cause, batch.records.first()) else {
+            return Err(trouble);
+        };
+        let answers = &mut self.answers;
+        if answers.first != first.position {
+            answers.first = first.position;
+            answers.count = 0;
+        }
+        answers.count += 1;
+        if answers.count < self.shared.config.retry.attempts_max {
+            return Err(trouble);
+        }
+        answers.count = 0;
+        if batch.records.len() > 1 {
+            answers.one_by_one_upto = batch.upto();
+            return Err(trouble);
+        }
+        Ok(Refused {
+            which: first.position,
+            why: "every attempt failed".to_owned(),
+            answer: trouble.why,
+        })
+    }
+
+    /// Sets the refused record aside and takes it out of `records`.
+    async fn park(&mut self, records: &mut Vec<Record>, refused: Refused) -> Result<(), Turn> {
+        let Refused { which, why, answer } = refused;
+        let Some(at) = records.iter().position(|record| record.position == which) else {
+            return Err(Turn::Stop(format!(
+                "the sink refuses {which}, which it was not given"
+            )));
+        };
+        let record = records.remove(at);
+        match self.outside.on_poison {
+            OnPoison::Park => {}
+            OnPoison::ParkKey | OnPoison::Stop => {
+                return Err(Turn::Stop(format!(
+                    "record {} is refused: {why}; {answer}",
+                    record.seq
+                )));
+            }
+        }
+        let (seq, lane) = (record.seq, &self.life.lane);
+        tracing::warn!(%lane, seq, position = %which, error = %why, "record parked");
+        let parked = Parked {
+            record,
+            why,
+            answer,
+        };
+        self.shared
+            .feed
+            .park(lane, self.life.incarnation, parked)
+            .await
+            .map_err(of_feed)?;
+        self.outside.cell.add_parked();
+        self.shared.metrics.parked(&lane.task);
+        Ok(())
+    }
+
+    fn note_taken(&mut self, batch: &Batch, taken: Position, took: Duration) {
+        let is_of_batch = batch.records.iter().any(|record| record.position == taken);
+        assert!(
+            is_of_batch,
+            "{}: the sink took {taken}, which it was not given",
+            self.life.lane
+        );
+        let there = batch
+            .records
+            .iter()
+            .take_while(|record| record.position <= taken);
+        let (records, bytes) = there.fold((0u64, 0u64), |(records, bytes), record| {
+            (
+                records + 1,
+                bytes + u64::try_from(record.body.len()).unwrap_or(u64::MAX),
+            )
+        });
+        self.outside.cell.set_position(taken, records);
+        self.shared
+            .metrics
+            .delivered(&self.life.lane.task, records, bytes, took.as_secs_f64());
+        tracing::trace!(lane = %self.life.lane, records, bytes, position = %taken, "delivered");
+    }
+}
+
+fn of_feed(error: FeedError) -> Turn {
+    match error {
+        FeedError::Again(why) => Turn::Again(Trouble::new(Cause::Place, why)),
+        FeedError::Gone { .. } | FeedError::Fenced => Turn::Stop(error.to_string()),
+    }
+}

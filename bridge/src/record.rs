@@ -1,0 +1,87 @@
+//! What a sink is given: records, and where they stand.
+//!
+//! Holds: records of one lane are ordered by [`Position`], and a form's seqs grow along it by one.
+//! Cursors are positions, never seqs: a seq numbers one form, a position orders the whole log. These
+//! are the room's own types, so that it needs no sibling.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// A place in the log that a cursor can stand on: the entry's index and the slot within it.
+///
+/// The default, `0:0`, stands before every record: the first entry has index 1.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Position {
+    /// The entry, from 1.
+    pub index: u64,
+    /// The submission within it, from 0.
+    pub slot: u32,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.index, self.slot)
+    }
+}
+
+/// One form of one task: what has a cursor of its own, and a pump.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane {
+    /// The task's name.
+    pub task: Arc<str>,
+    /// The form's name.
+    pub form: Arc<str>,
+}
+
+impl Lane {
+    /// The lane of `form` in `task`.
+    pub fn new(task: &str, form: &str) -> Self {
+        Self {
+            task: Arc::from(task),
+            form: Arc::from(form),
+        }
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.task, self.form)
+    }
+}
+
+/// One accepted submission, as a sink gets it. Cheap to clone: the body is shared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The form's name.
+    pub form: Arc<str>,
+    /// Its number within the form, from 1, without holes.
+    pub seq: u64,
+    /// Where it is delivered from: what a cursor that has passed it says.
+    pub position: Position,
+    /// The submission's UUID, in its usual writing. The same at every delivery.
+    pub id: String,
+    /// When it was accepted, milliseconds since 1970 UTC. Shown to people; decides nothing.
+    pub received_at_ms: u64,
+    /// The form's version that it was checked against.
+    pub form_version: u32,
+    /// The document, JSON, exactly as it is stored.
+    pub body: Bytes,
+    /// True when a person asked to have it sent again.
+    pub is_replay: bool,
+}
+
+/// A record that its destination will never take, on its way to where parked records are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parked {
+    /// The record, with its payload: it outlives the log.
+    pub record: Record,
+    /// Why, in words.
+    pub why: String,
+    /// What the destination answered last, in its own words; empty if it said nothing.
+    pub answer: String,
+}

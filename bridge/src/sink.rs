@@ -1,0 +1,108 @@
+//! A destination, and what it promises.
+//!
+//! The contract, in prose. The pump calls [`Sink::open`], then [`Sink::deliver`] with batches in
+//! the order of positions, one at a time, and never drops a delivery half-way. The sink answers
+//! what became of the *whole* batch. What it may do besides: nothing. It sees neither the feed
+//! nor a cursor other than its own.
+//!
+//! Holds: [`Delivery::Taken`] is said only when everything up to that position is at the
+//! destination and stays there through a power cut. A sink that can keep our cursor together with
+//! the data, so that neither is there without the other, says it in `open`; that cursor is the
+//! truth, and the replicated one only a cache. `tests/contract.rs` runs the suite that says all
+//! this again in code; every sink passes it.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{SinkError, Trouble};
+use crate::record::{Position, Record};
+
+/// The destination's own cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    /// The task's life that wrote it. The sink itself refuses a later life's and replaces an
+    /// earlier one's before it says `open`ed, so the pump only checks.
+    pub incarnation: u64,
+    /// Everything up to here, inclusive, is there (or parked).
+    pub position: Position,
+}
+
+/// What one delivery carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// At least one; positions grow; one form.
+    pub records: Vec<Record>,
+    /// The form's fields by its present definition. A body may hold others, of older versions.
+    pub fields: Arc<[String]>,
+}
+
+impl Batch {
+    /// The last record's position: what `Taken` says when all is taken.
+    pub fn upto(&self) -> Position {
+        self.records
+            .last()
+            .map(|record| record.position)
+            .unwrap_or_default()
+    }
+
+    /// Bytes of all bodies.
+    pub fn bytes(&self) -> usize {
+        self.records.iter().map(|record| record.body.len()).sum()
+    }
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// Everything up to `upto`, inclusive, is at the destination for good.
+    Taken {
+        /// A position of the batch.
+        upto: Position,
+    },
+    /// Nothing of it is there, and the sink knows so; try again.
+    Again(Trouble),
+    /// What is there is not known, or is not what the sink left there: `open` it again and go on
+    /// from the cursor that it says.
+    Reopen(Trouble),
+    /// Nothing of it is there, and the record at `which` will never be: it is parked, then the
+    /// batch comes again without it.
+    Never {
+        /// A record of the batch.
+        which: Position,
+        /// Why, in words.
+        why: String,
+        /// The destination's answer, in its own words.
+        answer: String,
+    },
+}
+
+/// What to do about the successors of a record that the destination will never take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPoison {
+    /// Park it and go on.
+    #[default]
+    Park,
+    /// Park it, and its successors under the same key. A destination that knows no keys has one
+    /// key a form, so nothing may pass it there: the same as `Stop`.
+    ParkKey,
+    /// Stop the lane in front of it and wait for a person.
+    Stop,
+}
+
+/// A destination for one lane.
+pub trait Sink: Send + 'static {
+    /// True if every node writes a destination of its own, and its own cursor alone counts: the
+    /// pump then needs no lease and moves no replicated cursor.
+    fn is_local(&self) -> bool;
+
+    /// Makes the destination ready and reads its cursor; `None` if it holds none, as a new one
+    /// does. Called before the first delivery, and again after each [`Delivery::Reopen`].
+    fn open(&mut self) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>>;
+
+    /// Brings a batch there. Must not block a tokio worker, and must end by itself: a sink that
+    /// talks to somebody has its own time limit.
+    fn deliver(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Delivery>;
+}

@@ -1,0 +1,134 @@
+//! The name in a task's definition -> the sink.
+//!
+//! Holds: this table is the only place that knows all sinks. To the pump they are one trait; to
+//! the rest of the product they are a name and a table of settings. README.md says how to add one.
+
+mod csv;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+
+use crate::config::CsvConfig;
+use crate::feed::Limit;
+use crate::files::Files;
+use crate::record::Lane;
+use crate::sink::Sink;
+
+/// Which sink a task uses, and the table of its definition that is named like the sink.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SinkSpec {
+    /// `csv`.
+    pub name: Arc<str>,
+    /// Its settings; null if the definition has none.
+    pub settings: serde_json::Value,
+}
+
+impl SinkSpec {
+    /// A sheet a form, under `path` in the sheets' directory; `{form}` stands for the form's name.
+    pub fn csv(path: &str) -> Self {
+        Self {
+            name: Arc::from("csv"),
+            settings: serde_json::json!({ "path": path }),
+        }
+    }
+
+    /// Every fault of these settings for a task over `forms`, in words. A task whose forms are
+    /// `*` is one over many.
+    pub fn problems(&self, forms: &[&str]) -> Vec<String> {
+        match &*self.name {
+            "csv" => csv::problems(&self.settings, forms),
+            other => vec![format!("there is no sink called {other:?}; there is: csv")],
+        }
+    }
+}
+
+/// One life of one lane: for what a sink is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Life {
+    /// Whose.
+    pub lane: Lane,
+    /// Index of the entry that began it.
+    pub incarnation: u64,
+}
+
+type Make = Arc<dyn Fn(&Life, &serde_json::Value) -> Result<Box<dyn Sink>, String> + Send + Sync>;
+
+/// How sinks of one name are made and fed.
+#[derive(Clone)]
+pub struct SinkKind {
+    make: Make,
+    pub(crate) limit: Limit,
+    pub(crate) pause: Duration,
+    /// One permit a turn: bounds threads and memory, however many lanes there are. A kind has its
+    /// own, so that a slow destination takes none from another.
+    pub(crate) turns: Arc<Semaphore>,
+}
+
+impl SinkKind {
+    /// Sinks that `make` makes: it touches nothing, `open` does. Of all lanes, `turns_max` are
+    /// served at once, each with one batch of at most `limit`.
+    pub fn new<F>(limit: Limit, turns_max: usize, make: F) -> Self
+    where
+        F: Fn(&Life, &serde_json::Value) -> Result<Box<dyn Sink>, String> + Send + Sync + 'static,
+    {
+        Self {
+            make: Arc::new(make),
+            limit,
+            pause: Duration::ZERO,
+            turns: Arc::new(Semaphore::new(turns_max.max(1))),
+        }
+    }
+
+    /// The same, with at least `pause` between the starts of two batches of a lane, unless a whole
+    /// batch waits.
+    #[must_use]
+    pub fn with_pause(self, pause: Duration) -> Self {
+        Self { pause, ..self }
+    }
+
+    pub(crate) fn make(
+        &self,
+        life: &Life,
+        settings: &serde_json::Value,
+    ) -> Result<Box<dyn Sink>, String> {
+        (self.make)(life, settings)
+    }
+}
+
+impl fmt::Debug for SinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SinkKind")
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
+    }
+}
+
+/// All sinks by name.
+#[derive(Clone, Debug, Default)]
+pub struct Sinks {
+    kinds: BTreeMap<&'static str, SinkKind>,
+}
+
+impl Sinks {
+    /// The sinks of this product. `cluster` is written beside each sheet: a directory that came
+    /// from another cluster is not taken for this one's.
+    pub fn new(config: &CsvConfig, files: Arc<dyn Files>, cluster: &str) -> Self {
+        let mut sinks = Self::default();
+        sinks.add("csv", csv::kind(config, files, cluster));
+        sinks
+    }
+
+    /// Adds a sink, or replaces one.
+    pub fn add(&mut self, name: &'static str, kind: SinkKind) {
+        self.kinds.insert(name, kind);
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&SinkKind> {
+        self.kinds.get(name)
+    }
+}

@@ -1,0 +1,53 @@
+//! What tests need in the place of a queue, a destination and a disk; and the suite that every
+//! sink passes.
+//!
+//! Holds: everything here is deterministic. Faults are asked for by name and number, dice are
+//! seeded.
+
+mod contract;
+mod disk;
+mod feed;
+mod files;
+mod sink;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use contract::{Destination, contract, drive};
+pub use feed::VecFeed;
+pub use files::{Break, MemFiles, Sectors};
+pub use sink::{FlakySink, Place, Step};
+
+use crate::record::{Position, Record};
+use crate::sink::Sink;
+use crate::sinks::{Life, SinkSpec, Sinks};
+
+/// The sink of `spec`, as a pump would get it.
+///
+/// # Panics
+/// Where its settings are wrong.
+pub fn sink_of(sinks: &Sinks, spec: &SinkSpec, life: &Life) -> Box<dyn Sink> {
+    let Some(kind) = sinks.get(&spec.name) else {
+        panic!("no sink is called {}", spec.name);
+    };
+    kind.make(life, &spec.settings)
+        .unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The `seq`th record of `form`, at entry `seq`, with `body`.
+pub fn record(form: &str, seq: u64, body: &str) -> Record {
+    Record {
+        form: Arc::from(form),
+        seq,
+        position: Position {
+            index: seq,
+            slot: 0,
+        },
+        id: format!("00000000-0000-7000-8000-{seq:012}"),
+        received_at_ms: 1_764_000_000_000 + seq,
+        form_version: 1,
+        body: Bytes::copy_from_slice(body.as_bytes()),
+        is_replay: false,
+    }
+}

@@ -1,0 +1,149 @@
+//! The suite that every exactly-once sink passes: [`crate::Sink`]'s contract, in code.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+use super::record;
+use crate::error::SinkError;
+use crate::record::{Position, Record};
+use crate::sink::{Batch, Cursor, Delivery, Sink};
+
+/// Failures in a row after which the suite gives a destination up.
+const FAILURES_MAX: u32 = 100;
+
+/// A destination that the suite can look into.
+pub trait Destination: Sync {
+    /// A new sink that leads there, in this life of the task.
+    fn sink(&self, incarnation: u64) -> Box<dyn Sink>;
+    /// Seqs and ids of the rows that are there for the present life, in order.
+    fn rows(&self) -> BoxFuture<'_, Vec<(u64, String)>>;
+}
+
+/// Opens `sink` and delivers what of `records` it lacks, `size` at a time, as a pump would.
+/// Returns the cursor that it opened with at first.
+///
+/// # Panics
+/// If it does not get through.
+pub async fn drive(sink: &mut dyn Sink, records: &[Record], size: usize) -> Option<Cursor> {
+    let mut failures = 0;
+    let mut opened_with = None;
+    let mut at: Option<Position> = None;
+    loop {
+        assert!(
+            failures <= FAILURES_MAX,
+            "the destination never takes what comes after {at:?}"
+        );
+        let Some(after) = at else {
+            match sink.open().await {
+                Ok(cursor) => {
+                    opened_with.get_or_insert(cursor);
+                    at = Some(cursor.map(|cursor| cursor.position).unwrap_or_default());
+                }
+                Err(SinkError::Again(_)) => failures += 1,
+                Err(SinkError::Stop(why)) => panic!("the sink stopped: {why}"),
+            }
+            continue;
+        };
+        let batch: Vec<Record> = records
+            .iter()
+            .filter(|record| after < record.position)
+            .take(size)
+            .cloned()
+            .collect();
+        if batch.is_empty() {
+            return opened_with.flatten();
+        }
+        let batch = Arc::new(Batch {
+            records: batch,
+            fields: Arc::from(["n".to_owned()]),
+        });
+        match sink.deliver(batch).await {
+            Delivery::Taken { upto } => {
+                assert!(after < upto, "a delivery moves the cursor forward");
+                failures = 0;
+                at = Some(upto);
+            }
+            Delivery::Again(_) => failures += 1,
+            Delivery::Reopen(_) => {
+                failures += 1;
+                at = None;
+            }
+            Delivery::Never { why, .. } => panic!("the suite's records are all good: {why}"),
+        }
+    }
+}
+
+fn records(count: u64) -> Vec<Record> {
+    (1..=count)
+        .map(|seq| record("f", seq, &format!("{{\"n\":{seq}}}")))
+        .collect()
+}
+
+fn expected(records: &[Record]) -> Vec<(u64, String)> {
+    records
+        .iter()
+        .map(|record| (record.seq, record.id.clone()))
+        .collect()
+}
+
+/// Runs the suite on a destination that is new.
+///
+/// # Panics
+/// At the first promise that it breaks.
+pub async fn contract(destination: &dyn Destination) {
+    let all = records(120);
+    let (first, _) = all.split_at(25);
+
+    let opened = drive(&mut *destination.sink(5), first, 1).await;
+    assert_eq!(opened, None, "a new destination has no cursor");
+    assert_eq!(
+        destination.rows().await,
+        expected(first),
+        "each record once, in order"
+    );
+
+    let opened = drive(&mut *destination.sink(5), &all, 7).await;
+    let last = first.last().map(|record| record.position);
+    assert_eq!(
+        opened,
+        last.map(|position| Cursor {
+            incarnation: 5,
+            position
+        }),
+        "the cursor is kept with the data"
+    );
+    assert_eq!(
+        destination.rows().await,
+        expected(&all),
+        "a new sink goes on where the last was"
+    );
+
+    let opened = drive(&mut *destination.sink(5), &all, 1000).await;
+    assert!(opened.is_some(), "the cursor stays");
+    assert_eq!(
+        destination.rows().await,
+        expected(&all),
+        "what is there does not come again"
+    );
+
+    let (replayed, _) = all.split_at(40);
+    let opened = drive(&mut *destination.sink(6), replayed, 1000).await;
+    assert_eq!(opened, None, "a later life begins anew");
+    assert_eq!(
+        destination.rows().await,
+        expected(replayed),
+        "a later life has its own rows"
+    );
+
+    let fenced = destination.sink(5).open().await;
+    assert!(
+        matches!(fenced, Err(SinkError::Stop(_))),
+        "an earlier life is fenced, but it opened: {fenced:?}"
+    );
+    assert_eq!(
+        destination.rows().await,
+        expected(replayed),
+        "an earlier life changes nothing"
+    );
+}

@@ -1,0 +1,267 @@
+//! A queue in a vector.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::record;
+use crate::error::FeedError;
+use crate::feed::{Behind, Feed, Limit};
+use crate::record::{Lane, Parked, Position, Record};
+
+/// A queue in memory. Cheap to clone; clones share it.
+#[derive(Clone, Debug)]
+pub struct VecFeed {
+    inner: Arc<Mutex<Inner>>,
+    pushed: watch::Sender<u64>,
+    lease: watch::Sender<Option<u64>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    forms: BTreeMap<String, Vec<Record>>,
+    fields: BTreeMap<String, Arc<[String]>>,
+    index: u64,
+    cursors: BTreeMap<Lane, Position>,
+    /// The life of each task that is not 1.
+    incarnations: BTreeMap<String, u64>,
+    parked: BTreeMap<Lane, Vec<Parked>>,
+    /// Calls that fail, one each.
+    read_troubles: Vec<FeedError>,
+    advance_troubles: Vec<FeedError>,
+    reads: u64,
+}
+
+impl Default for VecFeed {
+    fn default() -> Self {
+        Self {
+            inner: Arc::default(),
+            pushed: watch::Sender::new(0),
+            lease: watch::Sender::new(Some(1)),
+        }
+    }
+}
+
+impl VecFeed {
+    /// An empty queue whose lease is held in term 1.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Accepts one more record of `form`.
+    pub fn push(&self, form: &str, body: &str) -> Record {
+        let mut inner = self.lock();
+        inner.index += 1;
+        let index = inner.index;
+        let records = inner.forms.entry(form.to_owned()).or_default();
+        let seq = u64::try_from(records.len()).unwrap_or(u64::MAX) + 1;
+        let record = Record {
+            position: Position { index, slot: 0 },
+            ..record(form, seq, body)
+        };
+        records.push(record.clone());
+        drop(inner);
+        self.pushed.send_modify(|pushed| *pushed += 1);
+        record
+    }
+
+    /// Gives `form` these fields.
+    pub fn set_fields(&self, form: &str, fields: &[&str]) {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        self.lock().fields.insert(form.to_owned(), fields);
+    }
+
+    /// Gives the lease of a term, or takes it away.
+    pub fn set_lease(&self, term: Option<u64>) {
+        self.lease.send_replace(term);
+    }
+
+    /// Begins another life of a task: what the older ones still say is fenced.
+    pub fn set_incarnation(&self, task: &str, incarnation: u64) {
+        self.lock()
+            .incarnations
+            .insert(task.to_owned(), incarnation);
+    }
+
+    /// Sets the replicated cursor, as a seek does.
+    pub fn set_cursor(&self, lane: &Lane, position: Position) {
+        self.lock().cursors.insert(lane.clone(), position);
+    }
+
+    /// Where the replicated cursor stands.
+    pub fn cursor_of(&self, lane: &Lane) -> Position {
+        self.lock().cursors.get(lane).copied().unwrap_or_default()
+    }
+
+    /// What was parked, in the order of parking.
+    pub fn parked(&self, lane: &Lane) -> Vec<Parked> {
+        self.lock().parked.get(lane).cloned().unwrap_or_default()
+    }
+
+    /// Lets one more read fail.
+    pub fn fail_read(&self, error: FeedError) {
+        self.lock().read_troubles.push(error);
+    }
+
+    /// Lets one more advance fail.
+    pub fn fail_advance(&self, error: FeedError) {
+        self.lock().advance_troubles.push(error);
+    }
+
+    /// How often it was read.
+    pub fn reads(&self) -> u64 {
+        self.lock().reads
+    }
+
+    fn after(inner: &Inner, lane: &Lane, after: Position) -> impl Iterator<Item = Record> {
+        let records = inner.forms.get(&*lane.form).map_or(&[][..], Vec::as_slice);
+        let from = records.partition_point(|record| record.position <= after);
+        records.get(from..).unwrap_or_default().to_vec().into_iter()
+    }
+
+    fn check(inner: &Inner, lane: &Lane, incarnation: u64) -> Result<(), FeedError> {
+        let present = inner.incarnations.get(&*lane.task).copied().unwrap_or(1);
+        if present == incarnation {
+            Ok(())
+        } else {
+            Err(FeedError::Fenced)
+        }
+    }
+}
+
+impl Feed for VecFeed {
+    fn read<'a>(
+        &'a self,
+        lane: &'a Lane,
+        after: Position,
+        limit: Limit,
+    ) -> BoxFuture<'a, Result<Vec<Record>, FeedError>> {
+        async move {
+            let mut inner = self.lock();
+            inner.reads += 1;
+            if let Some(error) = inner.read_troubles.pop() {
+                return Err(error);
+            }
+            let mut records: Vec<Record> = Vec::new();
+            let mut bytes = 0;
+            for record in Self::after(&inner, lane, after).take(limit.count_max) {
+                bytes += record.body.len();
+                if bytes > limit.bytes_max && !records.is_empty() {
+                    break;
+                }
+                records.push(record);
+            }
+            Ok(records)
+        }
+        .boxed()
+    }
+
+    fn wait<'a>(&'a self, lane: &'a Lane, after: Position) -> BoxFuture<'a, ()> {
+        async move {
+            let mut pushed = self.pushed.subscribe();
+            loop {
+                pushed.borrow_and_update();
+                if Self::after(&self.lock(), lane, after).next().is_some() {
+                    return;
+                }
+                // The sender lives in `self`.
+                drop(pushed.changed().await);
+            }
+        }
+        .boxed()
+    }
+
+    fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>> {
+        async move { Ok(self.cursor_of(lane)) }.boxed()
+    }
+
+    fn behind<'a>(
+        &'a self,
+        lane: &'a Lane,
+        after: Position,
+    ) -> BoxFuture<'a, Result<Behind, FeedError>> {
+        async move {
+            let inner = self.lock();
+            let mut behind = Behind {
+                bytes: Some(0),
+                ..Behind::default()
+            };
+            for record in Self::after(&inner, lane, after) {
+                behind.records += 1;
+                let bytes = u64::try_from(record.body.len()).unwrap_or(u64::MAX);
+                behind.bytes = behind.bytes.map(|sum| sum + bytes);
+                behind
+                    .oldest_received_at_ms
+                    .get_or_insert(record.received_at_ms);
+            }
+            let records = inner.forms.get(&*lane.form).map_or(0, Vec::len);
+            behind.head_seq = u64::try_from(records).unwrap_or(u64::MAX);
+            Ok(behind)
+        }
+        .boxed()
+    }
+
+    fn advance<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        from: Position,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), FeedError>> {
+        async move {
+            let mut inner = self.lock();
+            if let Some(error) = inner.advance_troubles.pop() {
+                return Err(error);
+            }
+            Self::check(&inner, lane, incarnation)?;
+            let cursor = inner.cursors.entry(lane.clone()).or_default();
+            assert!(
+                *cursor == from && from < to,
+                "{lane}: {from} -> {to}, but it is at {cursor}"
+            );
+            *cursor = to;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn park<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        parked: Parked,
+    ) -> BoxFuture<'a, Result<(), FeedError>> {
+        async move {
+            let mut inner = self.lock();
+            Self::check(&inner, lane, incarnation)?;
+            let there = inner.parked.entry(lane.clone()).or_default();
+            let is_there = there
+                .iter()
+                .any(|old| old.record.position == parked.record.position);
+            if !is_there {
+                there.push(parked);
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn fields(&self, form: &str) -> Arc<[String]> {
+        self.lock()
+            .fields
+            .get(form)
+            .cloned()
+            .unwrap_or_else(|| Arc::from([]))
+    }
+
+    fn lease(&self) -> watch::Receiver<Option<u64>> {
+        self.lease.subscribe()
+    }
+}

@@ -1,0 +1,215 @@
+//! A destination in memory that does what destinations do: go away, lose replies, refuse.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::error::{Cause, SinkError, Trouble};
+use crate::record::Record;
+use crate::sink::{Batch, Cursor, Delivery, Sink};
+
+/// What the destination does with the next delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Takes it all.
+    Take,
+    /// Takes the first this many.
+    TakeFirst(usize),
+    /// Fails, and nothing is there.
+    Fail(Cause),
+    /// Takes it all, and the reply is lost.
+    LoseReply,
+    /// Does not come back until [`Place::release`].
+    Hang,
+}
+
+/// A destination. Cheap to clone; clones share it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    inner: Arc<Mutex<Inner>>,
+    is_released: watch::Sender<bool>,
+    deliveries: watch::Sender<u64>,
+    is_local: bool,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    rows: Vec<Record>,
+    cursor: Option<Cursor>,
+    steps: VecDeque<Step>,
+    refused: BTreeSet<u64>,
+    moody: BTreeSet<u64>,
+    opens: u64,
+    biggest_batch: usize,
+}
+
+impl Place {
+    /// An empty destination that keeps our cursor with the data. A local one belongs to its node.
+    pub fn new(is_local: bool) -> Self {
+        Self {
+            inner: Arc::default(),
+            is_released: watch::Sender::new(false),
+            deliveries: watch::Sender::new(0),
+            is_local,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A sink that leads here.
+    pub fn sink(&self, incarnation: u64) -> FlakySink {
+        FlakySink {
+            place: self.clone(),
+            incarnation,
+        }
+    }
+
+    /// What the next deliveries come to; after them, everything is taken.
+    pub fn script(&self, steps: &[Step]) {
+        self.lock().steps.extend(steps);
+    }
+
+    /// Forgets what was asked of the next deliveries.
+    pub fn mend(&self) {
+        self.lock().steps.clear();
+    }
+
+    /// Refuses the records with these seqs for good.
+    pub fn refuse(&self, seqs: &[u64]) {
+        self.lock().refused.extend(seqs);
+    }
+
+    /// Answers batches that hold one of these seqs with something that may be a mood.
+    pub fn grumble_at(&self, seqs: &[u64]) {
+        self.lock().moody.extend(seqs);
+    }
+
+    /// Lets deliveries that hang go on.
+    pub fn release(&self) {
+        self.is_released.send_replace(true);
+    }
+
+    /// What it holds, in the order of arrival.
+    pub fn rows(&self) -> Vec<Record> {
+        self.lock().rows.clone()
+    }
+
+    /// The seqs that it holds, in the order of arrival.
+    pub fn seqs(&self) -> Vec<u64> {
+        self.lock().rows.iter().map(|row| row.seq).collect()
+    }
+
+    /// How often it was opened.
+    pub fn opens(&self) -> u64 {
+        self.lock().opens
+    }
+
+    /// The most records that came at once.
+    pub fn biggest_batch(&self) -> usize {
+        self.lock().biggest_batch
+    }
+
+    /// Counts deliveries that were begun.
+    pub fn deliveries(&self) -> watch::Receiver<u64> {
+        self.deliveries.subscribe()
+    }
+
+    fn take(&self, incarnation: u64, batch: &Batch, count: usize) -> Delivery {
+        let mut inner = self.lock();
+        let Some(last) = batch.records.iter().take(count).last() else {
+            return Delivery::Again(Trouble::new(Cause::Away, "took none"));
+        };
+        let upto = last.position;
+        inner.rows.extend(batch.records.iter().take(count).cloned());
+        inner.cursor = Some(Cursor {
+            incarnation,
+            position: upto,
+        });
+        Delivery::Taken { upto }
+    }
+}
+
+/// A sink that leads to a [`Place`].
+#[derive(Debug)]
+pub struct FlakySink {
+    place: Place,
+    incarnation: u64,
+}
+
+impl Sink for FlakySink {
+    fn is_local(&self) -> bool {
+        self.place.is_local
+    }
+
+    fn open(&mut self) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
+        async move {
+            let mut inner = self.place.lock();
+            inner.opens += 1;
+            match inner.cursor {
+                Some(cursor) if cursor.incarnation > self.incarnation => Err(SinkError::Stop(
+                    "the destination belongs to a later life".to_owned(),
+                )),
+                Some(cursor) if cursor.incarnation < self.incarnation => {
+                    // One atomic step: the old life's cursor goes, and its rows stay where they
+                    // can be told apart; here they just go.
+                    inner.cursor = None;
+                    inner.rows.clear();
+                    Ok(None)
+                }
+                cursor => Ok(cursor),
+            }
+        }
+        .boxed()
+    }
+
+    fn deliver(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Delivery> {
+        async move {
+            self.place.deliveries.send_modify(|count| *count += 1);
+            let step = {
+                let mut inner = self.place.lock();
+                inner.biggest_batch = inner.biggest_batch.max(batch.records.len());
+                if let Some(record) = batch
+                    .records
+                    .iter()
+                    .find(|record| inner.refused.contains(&record.seq))
+                {
+                    return Delivery::Never {
+                        which: record.position,
+                        why: "refused".to_owned(),
+                        answer: "400 bad record".to_owned(),
+                    };
+                }
+                if batch
+                    .records
+                    .iter()
+                    .any(|record| inner.moody.contains(&record.seq))
+                {
+                    return Delivery::Again(Trouble::new(Cause::Answer, "500 of some kind"));
+                }
+                inner.steps.pop_front().unwrap_or(Step::Take)
+            };
+            let all = batch.records.len();
+            match step {
+                Step::Take => self.place.take(self.incarnation, &batch, all),
+                Step::TakeFirst(count) => self.place.take(self.incarnation, &batch, count),
+                Step::Fail(cause) => Delivery::Again(Trouble::new(cause, "failed as told")),
+                Step::LoseReply => {
+                    self.place.take(self.incarnation, &batch, all);
+                    Delivery::Reopen(Trouble::new(Cause::Away, "the reply was lost"))
+                }
+                Step::Hang => {
+                    let mut released = self.place.is_released.subscribe();
+                    // The sender lives in `self`.
+                    drop(released.wait_for(|is_released| *is_released).await);
+                    self.place.take(self.incarnation, &batch, all)
+                }
+            }
+        }
+        .boxed()
+    }
+}
