@@ -1,0 +1,80 @@
+//! A sight: what one reader has shown of one form, in the order in which it showed it.
+
+use std::collections::HashMap;
+
+use crate::form::Form;
+
+/// How a reader shows a document, and so which digest its rows carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Document,
+    Cells,
+}
+
+/// One record as a reader shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row {
+    pub(crate) seq: u64,
+    pub(crate) id: u128,
+    pub(crate) received_at: u64,
+    /// A sheet does not show it.
+    pub(crate) index: Option<u64>,
+    /// `None`: this run never made such a document.
+    pub(crate) marker: Option<u64>,
+    pub(crate) digest: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Sight {
+    /// For people: `GET`, `sheet`, `export`...
+    pub(crate) reader: &'static str,
+    pub(crate) form: Form,
+    pub(crate) shape: Shape,
+    pub(crate) rows: Vec<Row>,
+    /// What stands there and is no record, in words.
+    pub(crate) unreadable: Vec<String>,
+    /// Where a marker was shown first.
+    by_marker: HashMap<u64, usize>,
+}
+
+impl Sight {
+    pub(crate) fn new(reader: &'static str, form: Form, shape: Shape) -> Self {
+        let (rows, unreadable, by_marker) = (Vec::new(), Vec::new(), HashMap::new());
+        Self {
+            reader,
+            form,
+            shape,
+            rows,
+            unreadable,
+            by_marker,
+        }
+    }
+
+    pub(crate) fn push(&mut self, row: Row) {
+        if let Some(marker) = row.marker {
+            self.by_marker.entry(marker).or_insert(self.rows.len());
+        }
+        self.rows.push(row);
+    }
+
+    /// A reader that fails has shown what came before: the rest is judged as not shown.
+    pub(crate) fn end(&mut self, read: anyhow::Result<()>) {
+        if let Err(error) = read {
+            self.unreadable.push(format!("reading stopped: {error:#}"));
+        }
+    }
+
+    pub(crate) fn find(&self, marker: u64) -> Option<&Row> {
+        self.rows.get(*self.by_marker.get(&marker)?)
+    }
+
+    /// The place of a marker's first row.
+    pub(crate) fn first_row(&self, marker: u64) -> Option<usize> {
+        self.by_marker.get(&marker).copied()
+    }
+
+    /// The last seq shown; 0 where nothing was.
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.rows.last().map_or(0, |row| row.seq)
+    }
+}

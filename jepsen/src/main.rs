@@ -1,0 +1,110 @@
+//! `jepsen`: breaks the product on purpose and checks what it promised.
+//!
+//! It knows the product as a user does: a process, HTTP, files. It shares no code with it, so
+//! that it cannot share a bug. The rooms, in the order in which a run passes them: `process`
+//! starts and kills, `client` talks, `workload` drives, `history` remembers, `reader`
+//! looks, `checker` judges, `report` tells.
+
+mod args;
+mod checker;
+mod client;
+mod dice;
+mod form;
+mod history;
+mod process;
+mod reader;
+mod report;
+mod say;
+mod workload;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command, Common};
+use report::Report;
+use workload::{
+    Options, clash, clock, crash, hostile, lines, load, mutants, posts, retire, synced,
+};
+
+const BROKEN: u8 = 1;
+const NOT_DONE: u8 = 3;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { command, common } = Cli::parse();
+    let say = common.say();
+    match Box::pin(run(command, &common)).await {
+        Ok(report) => {
+            let words = if say.is_json {
+                report.json().to_string()
+            } else {
+                report.words()
+            };
+            say::Say::last(&words);
+            if report.is_pass() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(BROKEN)
+            }
+        }
+        Err(error) => {
+            say.progress(&format!("the test could not be done: {error:#}"));
+            ExitCode::from(NOT_DONE)
+        }
+    }
+}
+
+async fn run(command: Command, common: &Common) -> anyhow::Result<Report> {
+    let options = common.options()?;
+    let result = Box::pin(drive(command, &options)).await;
+    workload::told("the run", options.seed, result)
+}
+
+async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
+    match command {
+        Command::Crash {
+            kills,
+            connections,
+            up_ms_max,
+            posts_max,
+        } => {
+            let plan = crash::Plan {
+                kills,
+                connections,
+                up_ms_max,
+                posts_max,
+            };
+            crash::run(options, plan).await
+        }
+        Command::Once { count } => posts::run(options, count).await,
+        Command::Clash { count } => clash::run(options, count).await,
+        Command::Retire { before } => retire::run(options, before).await,
+        Command::Lines { count } => lines::run(options, count).await,
+        Command::Clock { count } => clock::run(options, count).await,
+        Command::Hostile { idle, rss_max_mib } => {
+            hostile::run(options, hostile::Plan { idle, rss_max_mib }).await
+        }
+        Command::Synced { count } => synced::run(options, count).await,
+        Command::Load {
+            connections,
+            count,
+            rss_max_mib,
+        } => {
+            load::run(
+                options,
+                load::Plan {
+                    connections,
+                    count,
+                    rss_max_mib,
+                },
+            )
+            .await
+        }
+        Command::Mutants {
+            three: _,
+            all,
+            name,
+        } => mutants::run(options, &Command::which(all, name)).await,
+    }
+}

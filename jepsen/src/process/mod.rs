@@ -1,0 +1,126 @@
+//! The product as a process: where it lives, how it starts, how it dies.
+
+pub(crate) mod flushes;
+pub(crate) mod memory;
+pub(crate) mod site;
+
+use std::net::SocketAddr;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::process::Child;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::client::{Call, Client};
+use site::Site;
+
+const READY_TIME: Duration = Duration::from_secs(90);
+const STOP_TIME: Duration = Duration::from_mins(1);
+
+/// The product did not live or die as it must: a finding about it, not a fault of the test.
+#[derive(Clone, Debug)]
+pub(crate) struct Died(pub(crate) String);
+
+impl std::fmt::Display for Died {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Died {}
+
+/// A running product. Dropped, it is killed.
+#[derive(Debug)]
+pub(crate) struct Node {
+    child: Child,
+    pid: i32,
+    pub(crate) address: SocketAddr,
+    /// From the start of the process to the first 200 of `/readyz`.
+    pub(crate) ready_after: Duration,
+}
+
+impl Node {
+    /// Starts it and waits until it takes submissions.
+    pub(crate) async fn start(site: &Site) -> anyhow::Result<Self> {
+        let started = Instant::now();
+        let mut child = site.serve().context("cannot start the binary")?;
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .context("no process id")?;
+        let mut ops = Client::new(site.ops);
+        loop {
+            if let Some(status) = child.try_wait()? {
+                let words = format!(
+                    "it ended at its start: {status}
+{}",
+                    site.log_tail()
+                );
+                return Err(site.blame(words));
+            }
+            let answer = ops
+                .call_within(&Call::get("/readyz"), Duration::from_secs(2))
+                .await;
+            if answer.is_ok_and(|answer| answer.status == 200) {
+                site.lives();
+                break;
+            }
+            if started.elapsed() > READY_TIME {
+                let time = READY_TIME.as_secs();
+                let words = format!(
+                    "not ready within {time} s
+{}",
+                    site.log_tail()
+                );
+                return Err(site.blame(words));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(Self {
+            child,
+            pid,
+            address: site.http,
+            ready_after: started.elapsed(),
+        })
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.must_live()?;
+        self.child.start_kill().context("cannot kill")?;
+        timeout(STOP_TIME, self.child.wait())
+            .await
+            .context("it survives kill -9")??;
+        Ok(())
+    }
+
+    /// `SIGTERM`, and waits for the end; the status must be success.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.pid).context("no process id")?;
+        kill_process(pid, Signal::TERM).context("cannot send SIGTERM")?;
+        let ended = timeout(STOP_TIME, self.child.wait()).await;
+        let Ok(ended) = ended else {
+            return Err(Died("it does not stop on SIGTERM".to_owned()).into());
+        };
+        let status: ExitStatus = ended?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(Died(format!("on SIGTERM it ended with {status}")).into())
+        }
+    }
+
+    /// Fails where the process has ended by itself.
+    pub(crate) fn must_live(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => Err(Died(format!("it ended by itself: {status}")).into()),
+        }
+    }
+
+    pub(crate) fn memory(&self) -> anyhow::Result<memory::Memory> {
+        memory::of(self.pid)
+    }
+}

@@ -1,0 +1,212 @@
+//! A site: the directory, the ports and the settings with which one product lives, over all its
+//! starts. The directory goes when the site does, unless it is kept for a person to look at.
+//!
+//! ```text
+//! <run>/deploy/forms, deploy/tasks   what is shipped, and the tester's own
+//! <run>/data                         the product's data directory
+//! <run>/node.log                     what it said, over all starts
+//! ```
+//! Holds: nothing of the caller's environment reaches the product.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, ensure};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+use crate::dice::Dice;
+use crate::process::Died;
+
+const OWN_FORMS: [(&str, &str); 4] = [
+    (
+        "jepsen.toml",
+        include_str!("../../definitions/forms/jepsen.toml"),
+    ),
+    (
+        "jepsen-retire.toml",
+        include_str!("../../definitions/forms/jepsen-retire.toml"),
+    ),
+    (
+        "jepsen-door.toml",
+        include_str!("../../definitions/forms/jepsen-door.toml"),
+    ),
+    (
+        "jepsen-quiet.toml",
+        include_str!("../../definitions/forms/jepsen-quiet.toml"),
+    ),
+];
+const OWN_TASKS: [(&str, &str); 1] = [(
+    "jepsen-sheet.toml",
+    include_str!("../../definitions/tasks/jepsen-sheet.toml"),
+)];
+const LOG_TAIL: usize = 4000;
+const PORT_TRIALS: u32 = 1000;
+
+#[derive(Debug)]
+pub(crate) struct Site {
+    directory: TempDir,
+    binary: PathBuf,
+    pub(crate) http: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    settings: BTreeMap<String, String>,
+    /// It has started here before: then not starting is its fault.
+    has_lived: AtomicBool,
+}
+
+impl Site {
+    /// A fresh one under `parent`. `deploy` holds the shipped `forms` and `tasks`.
+    pub(crate) fn new(binary: &Path, deploy: &Path, parent: &Path) -> anyhow::Result<Self> {
+        let binary = std::path::absolute(binary)?;
+        ensure!(
+            binary.is_file(),
+            "no binary at {}: build it first",
+            binary.display()
+        );
+        let directory = tempfile::Builder::new()
+            .prefix("jepsen-")
+            .tempdir_in(parent)?;
+        for (kind, own) in [("forms", &OWN_FORMS[..]), ("tasks", &OWN_TASKS[..])] {
+            let to = directory.path().join("deploy").join(kind);
+            std::fs::create_dir_all(&to)?;
+            copy_all(&deploy.join(kind), &to)?;
+            for (name, text) in own {
+                std::fs::write(to.join(name), text)?;
+            }
+        }
+        let [http, ops] = free_ports()?;
+        let mut settings = BTreeMap::new();
+        let listens = [("HTTP__LISTEN", http), ("OPS__LISTEN", ops)];
+        for (name, address) in listens {
+            settings.insert(format!("FORMSPOOL_{name}"), address.to_string());
+        }
+        let data = directory.path().join("data").display().to_string();
+        settings.insert("FORMSPOOL_DATA_DIR".to_owned(), data);
+        Ok(Self {
+            directory,
+            binary,
+            http,
+            ops,
+            settings,
+            has_lived: AtomicBool::new(false),
+        })
+    }
+
+    /// From the next start on; `None` takes it out.
+    pub(crate) fn set(&mut self, name: &str, value: Option<String>) {
+        let name = format!("FORMSPOOL_{name}");
+        match value {
+            Some(value) => self.settings.insert(name, value),
+            None => self.settings.remove(&name),
+        };
+    }
+
+    /// The binary with the site's settings, without arguments. Started in the site's directory,
+    /// so that relative settings mean the same at every start.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.binary);
+        command
+            .current_dir(self.path())
+            .env_clear()
+            .envs(&self.settings);
+        command.env("RUST_BACKTRACE", "1");
+        command
+    }
+
+    pub(crate) fn serve(&self) -> anyhow::Result<Child> {
+        let mut open = std::fs::OpenOptions::new();
+        let log = open.create(true).append(true).open(self.log())?;
+        let mut command = self.command();
+        command.arg("serve").stdin(Stdio::null()).kill_on_drop(true);
+        command.stdout(log.try_clone()?).stderr(log);
+        Ok(command.spawn()?)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn sheet(&self, form: &str) -> PathBuf {
+        self.path().join("data/sheets").join(format!("{form}.csv"))
+    }
+
+    /// The admin token, as the product left it.
+    pub(crate) fn token(&self) -> anyhow::Result<String> {
+        let path = self.path().join("data/admin.token");
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.trim().to_owned())
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let text = std::fs::read(self.log()).unwrap_or_default();
+        let tail = text
+            .get(text.len().saturating_sub(LOG_TAIL)..)
+            .unwrap_or_default();
+        String::from_utf8_lossy(tail).into_owned()
+    }
+
+    /// The directory stays; answers where.
+    pub(crate) fn keep(mut self) -> PathBuf {
+        self.directory.disable_cleanup(true);
+        self.path().to_owned()
+    }
+
+    pub(crate) fn lives(&self) {
+        self.has_lived.store(true, Ordering::Relaxed);
+    }
+
+    /// Why it does not start: at the very first time that is no finding, nothing was promised.
+    pub(crate) fn blame(&self, words: String) -> anyhow::Error {
+        if self.has_lived.load(Ordering::Relaxed) {
+            Died(words).into()
+        } else {
+            anyhow::Error::msg(words)
+        }
+    }
+
+    fn log(&self) -> PathBuf {
+        self.path().join("node.log")
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(from);
+    let entries = entries.with_context(|| {
+        format!(
+            "no definitions in {}: name the directory with --deploy",
+            from.display()
+        )
+    })?;
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Two that nobody listens on; held both at once, so that they differ, free again on return.
+/// Below the range from which the kernel takes the client's end of a connection: else a client
+/// that connects while the product is down may sit on its port, or even meet itself.
+fn free_ports() -> anyhow::Result<[SocketAddr; 2]> {
+    let mut dice = Dice::new(getrandom::u64().context("no dice")?);
+    let mut bind = || {
+        let mut ports = (0..PORT_TRIALS).map(|_| 10_000 + dice.below(20_000));
+        ports.find_map(|port| {
+            TcpListener::bind((Ipv4Addr::LOCALHOST, u16::try_from(port).ok()?)).ok()
+        })
+    };
+    let listeners = [bind(), bind()];
+    let [http, ops] = listeners.each_ref().map(|listener| {
+        listener
+            .as_ref()
+            .context("no free port")
+            .and_then(|held| Ok(held.local_addr()?))
+    });
+    Ok([http?, ops?])
+}

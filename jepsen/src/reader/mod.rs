@@ -1,0 +1,5 @@
+//! Readers: every way in which the product shows records, each read into a `Sight`.
+
+pub(crate) mod cli;
+pub(crate) mod http;
+pub(crate) mod sheet;

@@ -1,0 +1,138 @@
+//! One connection of the crash workload.
+//!
+//! Holds: it posts one document at a time. A keyed one without an answer is posted again under
+//! its key until it has one; a keyless one is left in doubt, as a careful client must. After
+//! each restart the last keyed one that was acknowledged is posted once more.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::client::Client;
+use crate::client::api;
+use crate::dice::Dice;
+use crate::form::{Bodies, Form, Submission};
+use crate::history::{History, What};
+
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+const ATTEMPTS_MAX: u32 = 2000;
+
+/// What the product is thought to be doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Running, after so many kills.
+    Up(u32),
+    Down,
+    /// Running; nothing new is posted, what is in doubt is settled.
+    Settle,
+}
+
+/// What all connections together are doing.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    pub(crate) acks: AtomicU64,
+    pub(crate) under_way: AtomicU64,
+}
+
+pub(crate) struct Worker {
+    pub(crate) process: u32,
+    pub(crate) dice: Dice,
+    pub(crate) history: History,
+    pub(crate) bodies: Bodies,
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) phases: watch::Receiver<Phase>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ended {
+    /// A keyed document never got its answer.
+    pub(crate) is_in_doubt: bool,
+    pub(crate) faults: Vec<anyhow::Error>,
+}
+
+impl Worker {
+    pub(crate) async fn work(mut self, address: SocketAddr, posts_max: u64) -> Ended {
+        let mut client = Client::new(address);
+        let mut ended = Ended::default();
+        let (mut doubted, mut last) = (None::<Submission>, None::<Submission>);
+        let (mut round, mut posts, mut attempts) = (0, 0, 0);
+        while attempts < ATTEMPTS_MAX {
+            let phase = *self.phases.borrow_and_update();
+            let next = match (phase, doubted.take()) {
+                (Phase::Down, doubt) => {
+                    doubted = doubt;
+                    if self.phases.changed().await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
+                (Phase::Up(_) | Phase::Settle, Some(doubt)) => doubt,
+                (Phase::Settle, None) => return ended,
+                (Phase::Up(now), None) if now != round => {
+                    (round, posts) = (now, 0);
+                    let Some(last) = last.take() else { continue };
+                    last
+                }
+                (Phase::Up(_), None) if posts >= posts_max => {
+                    if self.phases.changed().await.is_err() {
+                        break;
+                    }
+                    continue;
+                }
+                (Phase::Up(_), None) => {
+                    posts += 1;
+                    self.fresh()
+                }
+            };
+            match self.post(&mut client, &next, &mut ended).await {
+                What::Ok(_) => {
+                    attempts = 0;
+                    last = next.key.is_some().then_some(next);
+                }
+                // The connection could not be made, or the request has no answer.
+                What::NotSent | What::Unknown => {
+                    attempts += 1;
+                    doubted = next.key.is_some().then_some(next);
+                    sleep(RETRY_PAUSE).await;
+                }
+                What::Refused(status) => {
+                    ended
+                        .faults
+                        .push(anyhow::anyhow!("a good document was refused: {status}"));
+                }
+                What::Invoke { .. } => {}
+            }
+        }
+        ended.is_in_doubt = doubted.is_some();
+        ended
+    }
+
+    async fn post(&self, client: &mut Client, next: &Submission, ended: &mut Ended) -> What {
+        self.gauge.under_way.fetch_add(1, Ordering::Relaxed);
+        let answer = api::submit(client, &self.history, self.process, next).await;
+        self.gauge.under_way.fetch_sub(1, Ordering::Relaxed);
+        let outcome = answer.unwrap_or_else(|fault| {
+            ended.faults.push(fault);
+            What::Unknown
+        });
+        if matches!(outcome, What::Ok(_)) {
+            self.gauge.acks.fetch_add(1, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn fresh(&mut self) -> Submission {
+        let marker = self.history.next_marker();
+        let form = if self.dice.chance(70) {
+            Form::StudentData
+        } else {
+            Form::Free
+        };
+        let key = self.dice.chance(50).then(|| format!("crash-{marker}"));
+        self.bodies.submission(form, marker, key)
+    }
+}

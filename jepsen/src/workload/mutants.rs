@@ -1,0 +1,236 @@
+//! Broken products: each mutant must be caught, by the checker that is meant to catch it.
+//!
+//! Proves: the checkers see what they claim to see, in the real product. A binary without
+//! a mutant must pass the same workloads first, so that nothing is "caught" that is always
+//! there.
+
+use crate::checker::findings::Kind;
+use crate::report::Report;
+use crate::workload::{Options, clash, crash, forget, posts, synced, told};
+
+/// A workload short enough to be run once a mutant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Short {
+    Crash,
+    Once,
+    Clash,
+    Synced,
+}
+
+struct Mutant {
+    name: &'static str,
+    /// Tried one after the other until one catches it.
+    by: &'static [(Short, &'static [Kind])],
+}
+
+const ALL: [Mutant; 11] = [
+    Mutant {
+        name: "skip-idempotency",
+        by: &[(Short::Once, &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "skip-sync",
+        by: &[(Short::Synced, &[Kind::Unsynced])],
+    },
+    Mutant {
+        name: "csv-skip-cut",
+        by: &[(
+            Short::Crash,
+            &[Kind::Phantom, Kind::Doubled, Kind::Altered, Kind::Lost],
+        )],
+    },
+    Mutant {
+        name: "ack-before-write",
+        by: &[
+            (Short::Crash, &[Kind::Lost]),
+            (Short::Synced, &[Kind::Unsynced]),
+        ],
+    },
+    Mutant {
+        name: "seq-hole",
+        by: &[(Short::Once, &[Kind::Hole])],
+    },
+    Mutant {
+        name: "alter-body",
+        by: &[(Short::Once, &[Kind::Altered])],
+    },
+    Mutant {
+        name: "drop-slot",
+        by: &[(Short::Once, &[Kind::Lost])],
+    },
+    Mutant {
+        name: "show-refused",
+        by: &[(Short::Clash, &[Kind::Phantom])],
+    },
+    Mutant {
+        name: "csv-double",
+        by: &[(Short::Once, &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "csv-drop-row",
+        by: &[(Short::Once, &[Kind::Lost])],
+    },
+    Mutant {
+        name: "csv-reorder",
+        by: &[(Short::Once, &[Kind::Reordered])],
+    },
+];
+/// One of the log, one of the state, one of the sheet.
+const THREE: usize = 3;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Three,
+    All,
+    One(String),
+}
+
+pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Report> {
+    let chosen = ALL
+        .iter()
+        .enumerate()
+        .filter(|(place, mutant)| match which {
+            Which::Three => *place < THREE,
+            Which::All => true,
+            Which::One(name) => mutant.name == name,
+        });
+    let chosen = chosen.map(|(_, mutant)| mutant).collect::<Vec<_>>();
+    anyhow::ensure!(!chosen.is_empty(), "no such mutant; there are: {}", names());
+    let mut report = Report::new("mutants", options.seed);
+    let mut control = Vec::new();
+    for (short, _) in chosen.iter().flat_map(|mutant| mutant.by) {
+        if !control.contains(short) {
+            control.push(*short);
+        }
+    }
+    for short in control {
+        let sound = Box::pin(short.run(&Options {
+            mutant: None,
+            ..options.clone()
+        }))
+        .await?;
+        anyhow::ensure!(
+            sound.is_pass(),
+            "without a mutant it fails too:\n{}",
+            sound.words()
+        );
+    }
+    let mut caught = 0;
+    for mutant in &chosen {
+        let by = Box::pin(hunt(options, mutant)).await;
+        let words = match &by {
+            Ok(by) => {
+                caught += 1;
+                format!("mutants: {} is caught: {by}", mutant.name)
+            }
+            Err(why) => format!("mutants: {} SURVIVES: {why:#}", mutant.name),
+        };
+        options.say.progress(&words);
+        if let Err(why) = by {
+            report
+                .vacuous
+                .push(format!("mutant {} survives: {why:#}", mutant.name));
+        } else {
+            report.fact(
+                mutant.name,
+                words.split_once("caught: ").map_or("", |(_, by)| by),
+            );
+        }
+    }
+    report.demand("mutants caught", caught, u64::try_from(chosen.len())?);
+    Ok(report)
+}
+
+/// Answers which checker caught it, in which workload.
+async fn hunt(options: &Options, mutant: &Mutant) -> anyhow::Result<String> {
+    let name = Some(mutant.name.to_owned());
+    let options = Options {
+        mutant: name,
+        ..options.clone()
+    };
+    let mut seen = Vec::new();
+    for (short, kinds) in mutant.by {
+        let result = Box::pin(short.run(&options)).await;
+        let report = told(short.name(), options.seed, result)?;
+        let found = report
+            .findings
+            .kinds()
+            .map(|(kind, count)| format!("{} {count}", kind.name()));
+        let found = found.collect::<Vec<_>>().join(", ");
+        forget(&report)?;
+        if let Some(kind) = kinds.iter().find(|kind| report.findings.count(**kind) > 0) {
+            return Ok(format!("{} in {} ({found})", kind.name(), short.name()));
+        }
+        seen.push(format!("{}: [{found}]", short.name()));
+    }
+    anyhow::bail!("found only {}", seen.join("; "))
+}
+
+pub(crate) fn names() -> String {
+    ALL.iter()
+        .map(|mutant| mutant.name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+impl Short {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Crash => "crash",
+            Self::Once => "once",
+            Self::Clash => "clash",
+            Self::Synced => "synced",
+        }
+    }
+
+    async fn run(self, options: &Options) -> anyhow::Result<Report> {
+        match self {
+            Self::Crash => {
+                let plan = crash::Plan {
+                    kills: 5,
+                    connections: 64,
+                    up_ms_max: 400,
+                    posts_max: 500,
+                };
+                Box::pin(crash::run(options, plan)).await
+            }
+            Self::Once => Box::pin(posts::run(options, 300)).await,
+            Self::Clash => Box::pin(clash::run(options, 100)).await,
+            Self::Synced => Box::pin(synced::run(options, 200)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ALL, THREE};
+
+    #[test]
+    fn three_mutants_stand_for_the_log_the_state_and_the_sheet() {
+        let names = ALL
+            .iter()
+            .take(THREE)
+            .map(|mutant| mutant.name)
+            .collect::<Vec<_>>();
+        assert_eq!(names, ["skip-idempotency", "skip-sync", "csv-skip-cut"]);
+    }
+
+    #[test]
+    fn the_readme_names_every_mutant_and_every_checker() {
+        let readme = include_str!("../../README.md");
+        for mutant in &ALL {
+            assert!(
+                readme.contains(&format!("`{}`", mutant.name)),
+                "{}",
+                mutant.name
+            );
+            for kind in mutant.by.iter().flat_map(|(_, kinds)| *kinds) {
+                assert!(
+                    readme.contains(&format!("`{}`", kind.name())),
+                    "{}",
+                    kind.name()
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,268 @@
+//! The fake's queue: one lock, one file of lines, synced before each receipt; sheets beside it.
+//! Each mutant breaks it in one place.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+const EVERY: u64 = 40; // how often a mutant misbehaves
+
+pub(crate) struct Queue {
+    data: PathBuf,
+    mutant: String,
+    log: File,
+    /// Lines that `ack-before-write` has not written yet.
+    late: Vec<u8>,
+    count: u64,
+    pub(crate) records: BTreeMap<String, Vec<Value>>,
+    keys: HashMap<(String, String), (Value, Value)>,
+    retired: HashSet<String>,
+    /// The row that `csv-reorder` holds back.
+    held: Option<(PathBuf, String)>,
+}
+
+impl Queue {
+    pub(crate) fn open(data: PathBuf, mutant: String) -> Self {
+        std::fs::create_dir_all(data.join("sheets")).unwrap();
+        std::fs::write(data.join("admin.token"), "secret\n").unwrap();
+        let path = data.join("log");
+        let lines = std::fs::read_to_string(&path).unwrap_or_default();
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        let mut queue = Self {
+            data,
+            mutant,
+            log,
+            late: Vec::new(),
+            count: 0,
+            records: BTreeMap::new(),
+            keys: HashMap::new(),
+            retired: HashSet::new(),
+            held: None,
+        };
+        if !queue.is("csv-skip-cut") {
+            for sheet in std::fs::read_dir(queue.data.join("sheets")).unwrap() {
+                std::fs::remove_file(sheet.unwrap().path()).unwrap();
+            }
+        }
+        let lines = lines
+            .split_inclusive('\n')
+            .filter(|line| line.ends_with('\n'));
+        for line in lines.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+            let text = |name| line[name].as_str().unwrap().to_owned();
+            if line["retired"] == true {
+                queue.retired.insert(text("form"));
+                continue;
+            }
+            queue.take(
+                &text("form"),
+                line["key"].as_str(),
+                &line["body"],
+                &line["record"],
+            );
+            if !queue.is("csv-skip-cut") {
+                queue.row(&text("form"), &line["record"]);
+            }
+        }
+        queue
+    }
+
+    /// Answers status and body.
+    pub(crate) fn submit(
+        &mut self,
+        form: &str,
+        key: Option<&str>,
+        mut body: Value,
+    ) -> (u16, Value) {
+        let own = body
+            .as_object_mut()
+            .and_then(|body| body.remove("_idempotency_key"));
+        let own = own
+            .as_ref()
+            .and_then(Value::as_str)
+            .or(key)
+            .map(str::to_owned);
+        let key = own.filter(|_| !self.is("skip-idempotency"));
+        let place = key.clone().map(|key| (form.to_owned(), key));
+        if let Some((first, receipt)) = place.as_ref().and_then(|place| self.keys.get(place)) {
+            if *first == body {
+                let mut receipt = receipt.clone();
+                receipt["duplicate"] = true.into();
+                return (200, receipt);
+            }
+            if self.is("show-refused") {
+                self.accept(form, None, &body);
+            }
+            return (422, problem(422));
+        }
+        if self.retired.contains(form) {
+            return (409, problem(409));
+        }
+        if body.get("count").is_some_and(|count| !count.is_u64()) {
+            return (422, problem(422));
+        }
+        (201, self.accept(form, key.as_deref(), &body))
+    }
+
+    pub(crate) fn retire(&mut self, form: &str) {
+        self.retired.insert(form.to_owned());
+        self.append(&json!({"retired": true, "form": form}));
+    }
+
+    fn accept(&mut self, form: &str, key: Option<&str>, body: &Value) -> Value {
+        self.count += 1;
+        let is_turn = self.count.is_multiple_of(EVERY);
+        let last = self
+            .records
+            .get(form)
+            .and_then(|records| records.last()?["seq"].as_u64());
+        let seq = last.unwrap_or(0) + if is_turn && self.is("seq-hole") { 2 } else { 1 };
+        let mut data = body.clone();
+        if is_turn && self.is("alter-body") {
+            data["text"] = "altered".into();
+        }
+        let index = self.count;
+        let (minute, second, milli) = (index / 60_000 % 60, index / 1000 % 60, index % 1000);
+        let record = json!({
+            "seq": seq,
+            "id": format!("00000000-0000-7000-8000-{index:012x}"),
+            "received_at": format!("2026-01-01T00:{minute:02}:{second:02}.{milli:03}Z"),
+            "form_version": 1,
+            "index": index,
+            "data": data,
+        });
+        if is_turn && self.is("drop-slot") {
+            if let Some(key) = key {
+                let kept = (body.clone(), receipt(form, &record));
+                self.keys.insert((form.to_owned(), key.to_owned()), kept);
+            }
+        } else {
+            self.append(&json!({"form": form, "key": key, "body": body, "record": record}));
+            self.take(form, key, body, &record);
+            self.count -= 1; // `take` counts too
+            self.row(form, &record);
+        }
+        receipt(form, &record)
+    }
+
+    /// Into memory: what the log says.
+    fn take(&mut self, form: &str, key: Option<&str>, body: &Value, record: &Value) {
+        self.count = self.count.max(record["index"].as_u64().unwrap()) + 1;
+        self.records
+            .entry(form.to_owned())
+            .or_default()
+            .push(record.clone());
+        if let Some(key) = key {
+            let kept = (body.clone(), receipt(form, record));
+            self.keys.insert((form.to_owned(), key.to_owned()), kept);
+        }
+    }
+
+    fn append(&mut self, line: &Value) {
+        let line = format!("{line}\n");
+        if self.is("ack-before-write") {
+            self.late.extend_from_slice(line.as_bytes());
+            if self.late.len() > 20_000 {
+                self.log.write_all(&std::mem::take(&mut self.late)).unwrap();
+            }
+            return;
+        }
+        self.log.write_all(line.as_bytes()).unwrap();
+        if !self.is("skip-sync") {
+            self.log.sync_data().unwrap();
+        }
+    }
+
+    fn row(&mut self, form: &str, record: &Value) {
+        if form == "jepsen-quiet" {
+            return;
+        }
+        let path = self.data.join("sheets").join(format!("{form}.csv"));
+        let row = row(form, record);
+        let is_turn = record["seq"].as_u64().unwrap().is_multiple_of(EVERY);
+        let mut rows = match () {
+            () if is_turn && self.is("csv-drop-row") => return,
+            () if is_turn && self.is("csv-double") => row.repeat(2),
+            () if is_turn && self.is("csv-reorder") => {
+                self.held = Some((path, row));
+                return;
+            }
+            () => row,
+        };
+        if self.held.as_ref().is_some_and(|(held, _)| *held == path) {
+            rows += &self.held.take().unwrap().1;
+        }
+        if !path.exists() {
+            rows = header(form) + &rows;
+        }
+        let mut sheet = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .unwrap();
+        sheet.write_all(rows.as_bytes()).unwrap();
+    }
+
+    fn is(&self, mutant: &str) -> bool {
+        self.mutant == mutant
+    }
+}
+
+fn receipt(form: &str, record: &Value) -> Value {
+    json!({
+        "id": record["id"], "form": form, "seq": record["seq"],
+        "received_at": record["received_at"], "index": record["index"],
+        "durability": "fsync", "replicas": "1/1", "duplicate": false,
+    })
+}
+
+pub(crate) fn problem(status: u16) -> Value {
+    json!({"type": "/problems/some", "title": "No", "status": status, "detail": "no"})
+}
+
+fn columns(form: &str) -> &'static [&'static str] {
+    match form {
+        "student-data" => &[
+            "name",
+            "roll",
+            "university",
+            "cgpa",
+            "gender",
+            "age",
+            "email",
+            "mobile",
+        ],
+        _ => &["marker", "text", "count", "flag", "choices"],
+    }
+}
+
+pub(crate) fn header(form: &str) -> String {
+    format!("_seq,_id,_received_at,{}\n", columns(form).join(","))
+}
+
+pub(crate) fn row(form: &str, record: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    let mut cells = ["seq", "id", "received_at"]
+        .map(|name| text(&record[name]))
+        .to_vec();
+    for name in columns(form) {
+        let text = text(&record["data"][name]);
+        let guard = if text.starts_with(['=', '+', '-', '@']) {
+            "'"
+        } else {
+            ""
+        };
+        cells.push(format!("\"{guard}{}\"", text.replace('"', "\"\"")));
+    }
+    cells.join(",") + "\n"
+}

@@ -1,0 +1,216 @@
+//! The fake's doors: HTTP, and the two subcommands that print.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::queue::{Queue, header, problem, row};
+
+fn setting(name: &str) -> Option<String> {
+    std::env::var(format!("FORMSPOOL_{name}")).ok()
+}
+
+fn queue() -> Queue {
+    let deaf = setting("DEAF").is_some();
+    let mutant = setting("MUTANT").filter(|_| !deaf).unwrap_or_default();
+    Queue::open(setting("DATA_DIR").unwrap().into(), mutant)
+}
+
+/// As `export` and `tail` do. The fake reads the log beside the running process.
+pub(crate) fn print_all(form: &str) {
+    let path = std::path::Path::new(&setting("DATA_DIR").unwrap()).join("log");
+    let log = std::fs::read_to_string(path).unwrap();
+    for line in log
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+    {
+        if line["form"] == form && line["retired"] != true {
+            println!("{}", line["record"]);
+        }
+    }
+}
+
+#[tokio::main]
+pub(crate) async fn run() {
+    let queue = Arc::new(Mutex::new(queue()));
+    let public = TcpListener::bind(setting("HTTP__LISTEN").unwrap())
+        .await
+        .unwrap();
+    let ops = TcpListener::bind(setting("OPS__LISTEN").unwrap())
+        .await
+        .unwrap();
+    let mut term =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
+    let mut connections = JoinSet::new();
+    let dies = setting("DIE").is_some();
+    let is_hasty = setting("HASTY").is_some();
+    loop {
+        let stream = tokio::select! {
+            accepted = public.accept() => accepted.unwrap().0,
+            accepted = ops.accept() => accepted.unwrap().0,
+            _ = term.recv() => {
+                assert!(!dies, "told to stop, it dies");
+                return;
+            }
+        };
+        let queue = Arc::clone(&queue);
+        connections.spawn(async move {
+            let service = service_fn(|request| answer(Arc::clone(&queue), request));
+            let http = hyper::server::conn::http1::Builder::new();
+            let served = http.serve_connection(TokioIo::new(stream), service);
+            // Hasty: no connection lives longer, whatever it says.
+            let time = Duration::from_secs(if is_hasty { 2 } else { 600 });
+            tokio::time::timeout(time, served).await.ok();
+        });
+    }
+}
+
+/// A body whose pieces come through a channel.
+struct Pieces(mpsc::Receiver<Bytes>);
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.0
+            .poll_recv(context)
+            .map(|piece| piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+type Answer = Response<Pieces>;
+
+fn whole(status: u16, kind: &str, body: String) -> Answer {
+    let (to, from) = mpsc::channel(1);
+    to.try_send(body.into()).unwrap();
+    let answer = Response::builder()
+        .status(status)
+        .header("content-type", kind);
+    answer.body(Pieces(from)).unwrap()
+}
+
+async fn answer(
+    queue: Arc<Mutex<Queue>>,
+    request: Request<Incoming>,
+) -> Result<Answer, Infallible> {
+    let (head, body) = request.into_parts();
+    let path = head.uri.path().to_owned();
+    let body = match body.collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            return Ok(whole(
+                400,
+                "application/problem+json",
+                problem(400).to_string(),
+            ));
+        }
+    };
+    let form = path.split('/').nth(3).unwrap_or_default().to_owned();
+    let text = |name: &str| {
+        head.headers
+            .get(name)
+            .map(|v| v.to_str().unwrap().to_owned())
+    };
+    let key = text("idempotency-key");
+    let is_lines = text("content-type").is_some_and(|kind| kind.contains("ndjson"));
+    let accept = text("accept").unwrap_or_default();
+    Ok(match head.method {
+        _ if path == "/readyz" => whole(200, "text/plain", String::new()),
+        Method::DELETE => {
+            queue.lock().unwrap().retire(&form);
+            whole(200, "application/json", "{}".to_owned())
+        }
+        Method::POST if is_lines => lines(&queue, &form, &key.unwrap(), body),
+        Method::POST => {
+            let body = serde_json::from_slice(&body).unwrap_or_else(|_| json!({}));
+            let (status, body) = queue.lock().unwrap().submit(&form, key.as_deref(), body);
+            let kind = if status < 400 {
+                "application/json"
+            } else {
+                "application/problem+json"
+            };
+            whole(status, kind, body.to_string())
+        }
+        _ => read(
+            &queue.lock().unwrap(),
+            &form,
+            head.uri.query().unwrap_or_default(),
+            &accept,
+        ),
+    })
+}
+
+/// Answers line by line, as it goes.
+fn lines(queue: &Arc<Mutex<Queue>>, form: &str, key: &str, body: Bytes) -> Answer {
+    let (to, from) = mpsc::channel(1);
+    let (queue, form, key) = (Arc::clone(queue), form.to_owned(), key.to_owned());
+    std::thread::spawn(move || {
+        for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
+            let Ok(document) = serde_json::from_slice(line) else {
+                continue;
+            };
+            let key = format!("{key}#{}", number + 1);
+            let (_, answer) = queue.lock().unwrap().submit(&form, Some(&key), document);
+            if to.blocking_send(format!("{answer}\n").into()).is_err() {
+                return;
+            }
+        }
+    });
+    Response::builder()
+        .header("content-type", "application/x-ndjson")
+        .body(Pieces(from))
+        .unwrap()
+}
+
+fn read(queue: &Queue, form: &str, query: &str, accept: &str) -> Answer {
+    let number = |name: &str| {
+        let pair = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        pair.map_or(0, |value| value.parse::<u64>().unwrap())
+    };
+    let all = queue
+        .records
+        .get(form)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let behind = |record: &&Value| record["seq"].as_u64().unwrap() > number("after");
+    let limit = usize::try_from(number("limit")).unwrap();
+    let records = all.iter().filter(behind).take(limit).collect::<Vec<_>>();
+    match accept {
+        "text/csv" => {
+            let rows = records
+                .iter()
+                .map(|record| row(form, record))
+                .collect::<String>();
+            whole(200, accept, header(form) + &rows)
+        }
+        "application/x-ndjson" => {
+            let lines = records.iter().map(ToString::to_string).collect::<Vec<_>>();
+            whole(200, accept, lines.join("\n"))
+        }
+        _ => {
+            let head = all.last().map_or(&Value::Null, |record| &record["seq"]);
+            let head = head.as_u64().unwrap_or(0);
+            let page = json!({"form": form, "records": records, "next": null, "head": head});
+            whole(200, "application/json", page.to_string())
+        }
+    }
+}
