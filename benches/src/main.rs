@@ -1,0 +1,138 @@
+//! What the promise costs: acknowledged submissions a second, beside a server that stores nothing
+//! and beside the bare disk, in the same run.
+//!
+//! Holds: the three are measured in turn in each round, so that a noisy minute hits all; the figures
+//! told are medians of the rounds and ratios; durability stands beside every figure.
+#![expect(clippy::print_stdout, reason = "a program for eyes")]
+#![expect(
+    clippy::cast_precision_loss,
+    reason = "rates are shown with three digits"
+)]
+
+mod load;
+mod no_store;
+mod raw;
+mod server;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use hdrhistogram::Histogram;
+
+use server::Server;
+
+#[derive(Parser)]
+#[command(
+    about = "Acknowledged submissions a second, beside a server that stores nothing and the bare disk."
+)]
+struct Arguments {
+    /// The release binary of the product.
+    #[arg(long, default_value = "target/release/formspool")]
+    binary: PathBuf,
+    /// Where data and the raw file go: it must be the disk that you want to know about.
+    #[arg(long, default_value = "target")]
+    folder: PathBuf,
+    /// Rounds; medians are told.
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// Seconds a measurement.
+    #[arg(long, default_value_t = 4)]
+    seconds: u64,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// Only the server that stores nothing, on this address.
+    NoStore { address: std::net::SocketAddr },
+}
+
+const CONNECTIONS: [usize; 3] = [1, 64, 1000];
+
+/// One server's or device's figures over the rounds.
+#[derive(Default)]
+struct Row {
+    rates: Vec<f64>,
+    p50: Vec<u64>,
+    p99: Vec<u64>,
+}
+
+impl Row {
+    fn add(&mut self, rate: f64, latencies: &Histogram<u64>) {
+        self.rates.push(rate);
+        self.p50.push(latencies.value_at_quantile(0.5));
+        self.p99.push(latencies.value_at_quantile(0.99));
+    }
+
+    fn show(&self, name: &str, durability: &str) {
+        println!(
+            "{name:<24} {durability:<10} {:>10.0} /s   p50 {:>7} us   p99 {:>8} us",
+            median(&self.rates),
+            median(&self.p50),
+            median(&self.p99)
+        );
+    }
+}
+
+fn median<T: Copy + PartialOrd + Default>(values: &[T]) -> T {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+}
+
+/// The median of the ratios round by round.
+fn ratio(part: &Row, whole: &Row) -> f64 {
+    let ratios: Vec<f64> = part
+        .rates
+        .iter()
+        .zip(&whole.rates)
+        .map(|(a, b)| a / b)
+        .collect();
+    median(&ratios)
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Part::NoStore { address }) = arguments.part {
+        return no_store::serve(address).await;
+    }
+    let folder = tempfile::Builder::new()
+        .prefix("bench-")
+        .tempdir_in(&arguments.folder)?;
+    let duration = Duration::from_secs(arguments.seconds);
+    println!(
+        "{} rounds of {} s each; medians. Submissions of 150 bytes, one request under way a connection.",
+        arguments.rounds, arguments.seconds
+    );
+    for connections in CONNECTIONS {
+        let (mut raw_row, mut bare, mut product) = (Row::default(), Row::default(), Row::default());
+        for round in 0..arguments.rounds {
+            let (rate, latencies) = raw::measure(folder.path(), duration)?;
+            raw_row.add(rate, &latencies);
+            let server = Server::no_store().await?;
+            let seen = load::run(server.address, connections, duration).await?;
+            bare.add(seen.rate, &seen.latencies);
+            drop(server);
+            let data_dir = folder.path().join(format!("data-{connections}-{round}"));
+            let server = Server::product(&arguments.binary, &data_dir).await?;
+            let seen = load::run(server.address, connections, duration).await?;
+            product.add(seen.rate, &seen.latencies);
+            drop(server);
+            std::fs::remove_dir_all(&data_dir)?;
+        }
+        println!("\n{connections} connection(s)");
+        raw_row.show("raw write + fdatasync", "one by one");
+        bare.show("axum, stores nothing", "none");
+        product.show("formspool", "fsync");
+        println!(
+            "formspool / stores nothing {:.2}   formspool / raw syncs {:.2}",
+            ratio(&product, &bare),
+            ratio(&product, &raw_row)
+        );
+    }
+    Ok(())
+}

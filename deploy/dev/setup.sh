@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Installs what building (`build`), testing (`test`) and the browser test (`browser`) need on Debian.
+# Does nothing, and says nothing, where everything is there already.
+set -euo pipefail
+
+say() { echo "setup: $*"; }
+
+packages() { # packages NAME=COMMAND ...: installs those whose command is missing
+  local missing=() pair
+  for pair in "$@"; do
+    command -v "${pair#*=}" >/dev/null 2>&1 || missing+=("${pair%%=*}")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null 2>&1 || { say "please install: ${missing[*]}"; exit 1; }
+  local sudo=""
+  [ "$(id -u)" -eq 0 ] || sudo=sudo
+  say "installing Debian packages: ${missing[*]}"
+  $sudo apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+  say "installed"
+}
+
+rust() {
+  if ! command -v cargo >/dev/null 2>&1; then
+    say "Rust 1.95 or newer is needed and 'cargo' is not on the PATH: install it with rustup"
+    exit 1
+  fi
+  local have
+  have=$(rustc --version | cut -d' ' -f2)
+  if [ "$(printf '%s\n1.95.0\n' "$have" | sort -V | head -n 1)" != "1.95.0" ]; then
+    say "Rust 1.95 or newer is needed, this is $have: run 'rustup update stable'"
+    exit 1
+  fi
+}
+
+case "${1:-build}" in
+  build)
+    packages gcc=cc git=git
+    rust
+    ;;
+  test)
+    packages gcc=cc git=git curl=curl chromium=chromium nodejs=node npm=npm
+    rust
+    rustup component list 2>/dev/null | grep -q '^clippy.*(installed)' || {
+      say "adding clippy and rustfmt"
+      rustup component add clippy rustfmt
+    }
+    ;;
+  browser)
+    folder=$(cd "$(dirname "$0")/../../jepsen/browser" && pwd)
+    [ -d "$folder/node_modules/playwright-core" ] && exit 0
+    say "installing playwright-core, which drives the installed chromium"
+    npm install --prefix "$folder" --no-package-lock --no-audit --no-fund --silent
+    ;;
+  *)
+    echo "usage: setup.sh build|test|browser" >&2
+    exit 2
+    ;;
+esac

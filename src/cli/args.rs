@@ -1,0 +1,195 @@
+//! What the command line may say, and the help that teaches it.
+//!
+//! Holds: without a command it is `serve`. Whatever asks a running node goes by HTTP, with the
+//! token of `--token`, `FORMSPOOL_TOKEN` or the data directory's `admin.token`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// One durable queue for form submissions: forms come in by HTTP, are synced before they are
+/// acknowledged, and land in a sheet, once and in order.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "formspool",
+    version,
+    max_term_width = 100,
+    after_help = "\
+First steps:
+  formspool                          start a node here: data in ./data, forms included
+  formspool status                   what it holds, how far each task is   (in a second terminal)
+  formspool tail student-data        watch submissions arrive
+  formspool submissions export student-data --format csv > all.csv
+
+Settings come from ./formspool.toml (or --config), then from the environment:
+  http.listen  is  FORMSPOOL_HTTP__LISTEN. All of them, explained: formspool config default"
+)]
+pub struct Cli {
+    /// The command; `serve` if there is none.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// What every command takes.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// What every command takes.
+#[derive(Args, Clone, Debug)]
+pub struct Global {
+    /// Settings file [default: ./formspool.toml if there is one].
+    #[arg(
+        long,
+        short = 'c',
+        global = true,
+        env = "FORMSPOOL_CONFIG",
+        value_name = "FILE"
+    )]
+    pub config: Option<PathBuf>,
+    /// Data directory, before file and environment [default: ./data].
+    #[arg(long, short = 'd', global = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The node to ask [default: http://<http.listen>].
+    #[arg(long, global = true, env = "FORMSPOOL_URL", value_name = "URL")]
+    pub url: Option<String>,
+    /// Admin token [default: that in the data directory].
+    #[arg(long, global = true, env = "FORMSPOOL_TOKEN", hide_env_values = true)]
+    pub token: Option<String>,
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run a node (the default).
+    ///
+    /// Creates the data directory at the first start, with a fresh admin token, and the forms and
+    /// tasks that `definitions` names. SIGTERM or Ctrl-C stops it in the direction of the data:
+    /// nothing that was acknowledged is ever lost, not by `kill -9` either.
+    Serve,
+    /// Check settings and definitions; print every problem at once.
+    ///
+    /// Looks at files only: works beside a running node and before the first start. Exit code 1
+    /// if there is a problem.
+    Check {
+        /// Definitions to check: files, or directories of *.toml [default: those of the settings].
+        paths: Vec<PathBuf>,
+    },
+    /// Define forms and tasks on the running node from files.
+    ///
+    /// Each file is compared with what is there; only a difference becomes a new version. Records
+    /// keep the version that they were checked against.
+    Apply {
+        /// *.toml or *.json files, or directories of them.
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// What the node is, holds and delivers.
+    Status,
+    /// Print a form's records as they arrive.
+    ///
+    /// Starts after the last one that is there, or after --after; goes on until Ctrl-C.
+    Tail {
+        /// The form's name.
+        form: String,
+        /// Begin after this seq; 0 is the beginning.
+        #[arg(long, value_name = "SEQ")]
+        after: Option<u64>,
+    },
+    /// Read what was submitted.
+    #[command(subcommand)]
+    Submissions(Submissions),
+    /// Tasks: what moves forms to their destinations.
+    #[command(subcommand)]
+    Tasks(Tasks),
+    /// Print the log of a data directory as text.
+    ///
+    /// Reads files only and changes nothing, so it works on a stopped, a running and a damaged
+    /// node. The state's own numbers are in `formspool status`.
+    Inspect {
+        /// The data directory [default: that of the settings].
+        dir: Option<PathBuf>,
+        /// Print payloads too.
+        #[arg(long)]
+        payloads: bool,
+    },
+    /// The admin token.
+    #[command(subcommand)]
+    Token(Token),
+    /// Settings.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+/// Read what was submitted.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Submissions {
+    /// Write all of a form's records to standard output, in order.
+    Export {
+        /// The form's name.
+        form: String,
+        /// How.
+        #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
+        format: ExportFormat,
+        /// Begin after this seq.
+        #[arg(long, value_name = "SEQ", default_value_t = 0)]
+        after: u64,
+    },
+}
+
+/// How an export looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// One JSON object a line.
+    Ndjson,
+    /// One JSON array.
+    Json,
+    /// A header row, then one row a record; safe to open in a spreadsheet.
+    Csv,
+}
+
+/// Tasks.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Tasks {
+    /// Each task, its state and how far behind it is.
+    List,
+}
+
+/// The admin token.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum Token {
+    /// Make a new admin token; the old one ends at once.
+    ///
+    /// The new one is shown, and written where the old one was: by default to the file
+    /// `admin.token` in the data directory.
+    Rotate,
+}
+
+/// Settings.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print every setting with its default and what it means, as a settings file.
+    Default,
+    /// Print the settings as they are after file, environment and command line.
+    Show,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_command_is_taken_for_serve() {
+        assert!(Cli::parse_from(["formspool"]).command.is_none());
+        let cli = Cli::parse_from(["formspool", "tail", "demo", "--after", "3", "--json"]);
+        assert!(cli.global.json);
+    }
+}

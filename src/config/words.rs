@@ -1,0 +1,312 @@
+//! What each setting means, for the settings file that `formspool config default` prints.
+//!
+//! Holds: every setting has its sentence here and every sentence its setting; a test compares both
+//! with the defaults. The file in `deploy/` is this text, and a test says so too.
+
+use toml::{Table, Value};
+
+use super::Config;
+
+/// A section's heading, or a setting's sentence.
+const WORDS: &[(&str, &str)] = &[
+    (
+        "data_dir",
+        "Where everything lives that must stay: the log, the state, sheets, the admin token.",
+    ),
+    (
+        "definitions",
+        "Forms and tasks in these directories are created at start where they do not exist, and \
+         never changed (that is what `formspool apply` is for). Without these directories the \
+         shipped ones are taken.",
+    ),
+    ("http", "The public listener: forms and the API."),
+    (
+        "http.listen",
+        "Loopback: put a proxy with TLS in front before you open it to the world.",
+    ),
+    (
+        "http.connections_max",
+        "Connections at once; one more is answered 503.",
+    ),
+    (
+        "http.header_bytes_max",
+        "Request line and header fields together; more is answered 431.",
+    ),
+    (
+        "http.header_time_ms",
+        "From a request's first byte to the end of its header; then 408.",
+    ),
+    (
+        "http.body_time_ms",
+        "From there to the end of its body; between two lines of a stream.",
+    ),
+    (
+        "http.idle_time_ms",
+        "A connection without a request is closed after this.",
+    ),
+    (
+        "http.write_time_ms",
+        "A client that takes no byte of its answer for this long is left.",
+    ),
+    ("http.wait_time_max_ms", "The longest `?wait=` of a read."),
+    (
+        "http.bodies_bytes_max",
+        "Bodies in memory, of all requests together; one more is answered 503.",
+    ),
+    (
+        "http.streams_max",
+        "Requests of many lines, and lists, at once; one more is answered 503.",
+    ),
+    (
+        "http.ndjson_bytes_max",
+        "One request of many lines, in all.",
+    ),
+    (
+        "http.ndjson_time_max_ms",
+        "One request of many lines, from its first line to its last.",
+    ),
+    (
+        "http.frame_ancestors",
+        "Sites that may show a hosted page in a frame, as [\"https://…\"].",
+    ),
+    ("ops", "The operators' listener: /metrics, /livez, /readyz."),
+    ("ops.listen", "Keep it away from the public."),
+    (
+        "admin",
+        "The admin token: reading and definitions need it, submitting does not.",
+    ),
+    (
+        "admin.token_file",
+        "Empty: <data_dir>/admin.token, made at the first start. A file that is there at the \
+         first start is taken.",
+    ),
+    (
+        "limits",
+        "What a submission may be, and how many may be under way.",
+    ),
+    (
+        "limits.submission_bytes_max",
+        "One submission; more is answered 413.",
+    ),
+    (
+        "limits.depth_max",
+        "Lists and objects within one another; more is answered 400.",
+    ),
+    (
+        "limits.fields_max",
+        "Members over a whole document; more is answered 422.",
+    ),
+    ("limits.key_bytes_max", "An idempotency key."),
+    (
+        "limits.in_flight_bytes_max",
+        "All submissions that wait for their answer; then 503.",
+    ),
+    (
+        "limits.packs_in_flight_max",
+        "Packs that are proposed and not yet answered.",
+    ),
+    (
+        "limits.answer_ms_max",
+        "How long a submission waits before it is told `unknown` (503).",
+    ),
+    (
+        "limits.drain_ms_max",
+        "How long a stopping node waits for outcomes.",
+    ),
+    (
+        "wal",
+        "The write-ahead log: what an acknowledged submission rests on.",
+    ),
+    (
+        "wal.fsync",
+        "At the first start: `always`: synced before it is acknowledged. `interval:50ms`, \
+         `never`: faster, and a power cut may lose what was acknowledged. Each receipt says which.",
+    ),
+    (
+        "wal.segment_bytes",
+        "A file of the log has this length when the next one begins.",
+    ),
+    ("wal.batch_bytes_max", "The most that one sync carries."),
+    ("wal.queue_bytes_max", "The most that waits for the disk."),
+    (
+        "wal.tail_cache_bytes_max",
+        "The newest entries, kept in memory for those who read them next.",
+    ),
+    (
+        "state",
+        "The state: derived from the log, rebuilt from it on any doubt.",
+    ),
+    (
+        "state.memtable_bytes",
+        "Written to a table on disk at this size.",
+    ),
+    ("state.cache_bytes", "Tables' blocks kept in memory."),
+    (
+        "state.journal_bytes_max",
+        "The store's own journal on disk.",
+    ),
+    ("raft", "Agreement between nodes."),
+    (
+        "raft.heartbeat_ms",
+        "How often a leader shows that it is there.",
+    ),
+    (
+        "raft.election_ms_min",
+        "A follower that hears nothing for between this …",
+    ),
+    ("raft.election_ms_max", "… and this asks to be elected."),
+    (
+        "raft.read_bytes_max",
+        "Entries in one request to a peer, and in one read while applying.",
+    ),
+    (
+        "raft.start_ms_max",
+        "A start gives up after this long without a leader.",
+    ),
+    (
+        "bridge",
+        "Delivery from the log to the destinations of tasks.",
+    ),
+    (
+        "bridge.drain_ms",
+        "How long a stopping node goes on delivering what is there.",
+    ),
+    ("bridge.csv", "The local sheets."),
+    ("bridge.csv.dir", "Empty: <data_dir>/sheets."),
+    (
+        "bridge.csv.batch_records_max",
+        "Rows that one sync makes durable, at most.",
+    ),
+    (
+        "bridge.csv.batch_bytes_max",
+        "Bytes that one sync makes durable, at most.",
+    ),
+    (
+        "bridge.csv.pause_ms",
+        "The least time between two syncs of a sheet.",
+    ),
+    (
+        "bridge.csv.workers_max",
+        "Sheets that are written at the same moment.",
+    ),
+    ("bridge.retry", "After a delivery that failed."),
+    ("bridge.retry.first_ms", "The first wait."),
+    ("bridge.retry.max_ms", "The longest wait."),
+    (
+        "bridge.retry.attempts_max",
+        "Answers against one record until it counts as refused for good.",
+    ),
+    ("log", "What this process tells, on standard error."),
+    ("log.format", "`human` or `json` (one object a line)."),
+    (
+        "log.level",
+        "A level, and levels by room: error, warn, info, debug, trace.",
+    ),
+    (
+        "stop",
+        "SIGTERM or Ctrl-C: a second one ends the process at once; nothing is lost by it.",
+    ),
+    (
+        "stop.grace_ms",
+        "How long each stage may take to finish what is at hand.",
+    ),
+    (
+        "clock",
+        "Wall time, which is shown to people and decides nothing.",
+    ),
+    (
+        "clock.offset_ms",
+        "A test aid: added to the system's clock, to show that a jump changes nothing.",
+    ),
+];
+
+/// All settings with their defaults, explained: a settings file that changes nothing.
+pub fn default_file() -> String {
+    let mut text = String::from(
+        "# Every setting of formspool with its default. Keep only the lines that you change.\n\
+         # Printed by `formspool config default`. In the environment http.listen is\n\
+         # FORMSPOOL_HTTP__LISTEN; the environment wins over the file. Unknown keys are errors:\n\
+         # `formspool check` tells every problem at once.\n\n",
+    );
+    section(&Config::default_table(), "", &mut text);
+    text
+}
+
+/// Plain settings first: in TOML they belong to the heading above them.
+fn section(table: &Table, prefix: &str, text: &mut String) {
+    let key_of = |name: &str| format!("{prefix}{name}");
+    for (name, value) in table.iter().filter(|(_, value)| !value.is_table()) {
+        comment(&key_of(name), text);
+        text.extend([name, " = ", &value.to_string(), "\n"]);
+    }
+    for (name, value) in table {
+        if let Value::Table(inner) = value {
+            let key = key_of(name);
+            text.push('\n');
+            comment(&key, text);
+            text.extend(["[", &key, "]\n"]);
+            section(inner, &format!("{key}."), text);
+        }
+    }
+}
+
+fn comment(key: &str, text: &mut String) {
+    let words = WORDS
+        .iter()
+        .find(|(known, _)| *known == key)
+        .map_or("", |(_, words)| words);
+    let mut line = String::from("#");
+    for word in words.split_whitespace() {
+        if line.chars().count() + 1 + word.chars().count() > WIDTH {
+            text.push_str(&line);
+            text.push('\n');
+            line.truncate(1);
+        }
+        line.push(' ');
+        line.push_str(word);
+    }
+    text.push_str(&line);
+    text.push('\n');
+}
+
+const WIDTH: usize = 92;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    use super::*;
+
+    fn keys(table: &Table, prefix: &str, found: &mut BTreeSet<String>) {
+        for (name, value) in table {
+            found.insert(format!("{prefix}{name}"));
+            if let Value::Table(inner) = value {
+                keys(inner, &format!("{prefix}{name}."), found);
+            }
+        }
+    }
+
+    #[test]
+    fn every_setting_has_its_sentence_and_every_sentence_its_setting() {
+        let mut settings = BTreeSet::new();
+        keys(&Config::default_table(), "", &mut settings);
+        let told: BTreeSet<String> = WORDS.iter().map(|(key, _)| (*key).to_owned()).collect();
+        assert_eq!(told.len(), WORDS.len(), "each once");
+        assert_eq!(told, settings);
+    }
+
+    #[test]
+    fn the_default_file_reads_back_as_the_defaults() {
+        let table: Table = default_file().parse().unwrap();
+        assert_eq!(table, Config::default_table());
+    }
+
+    #[test]
+    fn the_settings_file_in_deploy_is_what_config_default_prints() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/formspool.toml");
+        let there = std::fs::read_to_string(&path).unwrap_or_default();
+        let hint = "formspool config default > deploy/formspool.toml";
+        assert!(there == default_file(), "{} is old: {hint}", path.display());
+    }
+}

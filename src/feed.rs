@@ -1,0 +1,292 @@
+//! The queue as the bridge sees it: `bridge::Feed` over the log and the state.
+//!
+//! Holds: reads go through places and only up to the applied index (`storage::Records` has no other
+//! way); a cursor moves by a command, through the front door, like everything else that changes
+//! state. Reads may touch the disk, so they run on threads made for blocking.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::{Behind, FeedError, Lane, Limit, Parked, Position};
+use futures::future::BoxFuture;
+use storage::{
+    Advance, Command, FormId, Index, Outcome, Park, Records, Seq, Slot, StateView, encode_command,
+};
+use tokio::sync::watch;
+
+use crate::forms::Registry;
+use crate::stage::Stage;
+
+/// An idle lane looks at its form's head at most this often, however busy other forms are: with
+/// hundreds of lanes, looking at every entry would cost more than the entries.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The queue of one node.
+pub struct LogFeed {
+    node: raft::Node,
+    view: StateView,
+    records: Records,
+    registry: Registry,
+    lease: watch::Receiver<Option<u64>>,
+}
+
+impl LogFeed {
+    /// The queue of `node`; `stage` holds the task that passes leadership on.
+    pub fn new(node: &raft::Node, registry: &Registry, stage: &Stage) -> Self {
+        let (sender, lease) = watch::channel(None);
+        let (mut leadership, own) = (node.leadership(), stage.clone());
+        stage.spawn(async move {
+            loop {
+                let term = leadership.borrow_and_update().map(|term| term.0);
+                sender.send_replace(term);
+                tokio::select! {
+                    biased;
+                    () = own.stopping() => return,
+                    changed = leadership.changed() => if changed.is_err() { return },
+                }
+            }
+        });
+        Self {
+            node: node.clone(),
+            view: node.view(),
+            records: node.records(),
+            registry: registry.clone(),
+            lease,
+        }
+    }
+
+    /// The registry has it at hand; a definition that does not compile is only in the state.
+    fn form(&self, lane: &Lane) -> Result<FormId, FeedError> {
+        if let Some(form) = self.registry.get(&lane.form) {
+            return Ok(form.id);
+        }
+        let form = self.view.form(&lane.form).map_err(again)?;
+        form.map(|form| form.id).ok_or(FeedError::Fenced)
+    }
+
+    /// The form's last seq; a state that cannot be read looks like one that has moved.
+    fn head(&self, form: FormId) -> Option<Seq> {
+        self.view.head(form).ok()
+    }
+
+    /// Records of a form after a position, read on a thread that may block.
+    async fn read_after(
+        &self,
+        lane: &Lane,
+        after: Position,
+        limit: Limit,
+    ) -> Result<Vec<storage::Record>, FeedError> {
+        let (form, records, after) = (self.form(lane)?, self.records.clone(), inward(after));
+        let Limit {
+            count_max,
+            bytes_max,
+        } = limit;
+        let read = move || records.after_position(form, after, count_max, bytes_max);
+        match tokio::task::spawn_blocking(read).await {
+            Ok(read) => read.map_err(again),
+            Err(error) => Err(FeedError::Again(format!("a read was given up: {error}"))),
+        }
+    }
+
+    async fn propose(&self, command: Command) -> Result<(), FeedError> {
+        let applied = self.node.propose(encode_command(&command)).await;
+        match applied
+            .map_err(|error| FeedError::Again(error.to_string()))?
+            .outcome
+        {
+            Outcome::Fenced | Outcome::Missing => Err(FeedError::Fenced),
+            Outcome::Done
+            | Outcome::Pack(_)
+            | Outcome::OutOfTurn { .. }
+            | Outcome::Form { .. }
+            | Outcome::Task { .. }
+            | Outcome::Released { .. }
+            | Outcome::Conflict { .. } => Ok(()),
+        }
+    }
+}
+
+impl bridge::Feed for LogFeed {
+    fn read<'a>(
+        &'a self,
+        lane: &'a Lane,
+        after: Position,
+        limit: Limit,
+    ) -> BoxFuture<'a, Result<Vec<bridge::Record>, FeedError>> {
+        Box::pin(async move {
+            let records = self.read_after(lane, after, limit).await?;
+            Ok(records
+                .into_iter()
+                .filter_map(|record| outward(lane, record))
+                .collect())
+        })
+    }
+
+    fn wait<'a>(&'a self, lane: &'a Lane, after: Position) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let mut applied = self.node.applied();
+            applied.borrow_and_update();
+            // The head before the look: what comes in between is seen by one of the two.
+            let Ok(form) = self.form(lane) else { return };
+            let head = self.head(form);
+            let one = Limit {
+                count_max: 1,
+                bytes_max: 1,
+            };
+            if !matches!(self.read_after(lane, after, one).await, Ok(found) if found.is_empty()) {
+                return;
+            }
+            while head.is_some() && self.head(form) == head {
+                if applied.changed().await.is_err() || self.head(form) != head {
+                    return;
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        })
+    }
+
+    fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>> {
+        Box::pin(async move {
+            let form = self.form(lane)?;
+            let cursor = self.view.cursor(&lane.task, Some(form)).map_err(again)?;
+            Ok(cursor
+                .map(|cursor| position(cursor.position))
+                .unwrap_or_default())
+        })
+    }
+
+    fn behind<'a>(
+        &'a self,
+        lane: &'a Lane,
+        after: Position,
+    ) -> BoxFuture<'a, Result<Behind, FeedError>> {
+        Box::pin(async move {
+            let head = self.view.head(self.form(lane)?).map_err(again)?;
+            let one = Limit {
+                count_max: 1,
+                bytes_max: 1,
+            };
+            let first = self.read_after(lane, after, one).await?;
+            let first = first.first();
+            // What was accepted after the head was read is counted the next time.
+            let next = first.and_then(|first| first.seq).unwrap_or(head.next());
+            Ok(Behind {
+                records: head.next().0.saturating_sub(next.0),
+                head_seq: head.0,
+                bytes: None,
+                oldest_received_at_ms: first.map(|first| first.received_ms),
+            })
+        })
+    }
+
+    fn advance<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        from: Position,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), FeedError>> {
+        Box::pin(async move {
+            self.propose(Command::Advance(Advance {
+                task: lane.task.as_ref().to_owned(),
+                incarnation: Index(incarnation),
+                form: Some(self.form(lane)?),
+                from: inward(from),
+                to: inward(to),
+            }))
+            .await
+        })
+    }
+
+    fn park<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        parked: Parked,
+    ) -> BoxFuture<'a, Result<(), FeedError>> {
+        Box::pin(async move {
+            self.propose(Command::Park(Park {
+                task: lane.task.as_ref().to_owned(),
+                incarnation: Index(incarnation),
+                form: self.form(lane)?,
+                position: inward(parked.record.position),
+                reason: cut(parked.why, 1 << 10),
+                answer: cut(parked.answer, 2 << 10),
+                body: parked.record.body,
+            }))
+            .await
+        })
+    }
+
+    fn fields(&self, form: &str) -> Arc<[String]> {
+        self.registry
+            .get(form)
+            .map(|form| form.columns())
+            .unwrap_or_default()
+            .into()
+    }
+
+    fn lease(&self) -> watch::Receiver<Option<u64>> {
+        self.lease.clone()
+    }
+}
+
+impl fmt::Debug for LogFeed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogFeed")
+            .field("view", &self.view)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A failed read of log or state stops the node by itself; until then the lane waits.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+fn again(error: storage::Error) -> FeedError {
+    FeedError::Again(error.to_string())
+}
+
+fn inward(position: Position) -> storage::Position {
+    storage::Position {
+        index: Index(position.index),
+        slot: Slot(position.slot),
+    }
+}
+
+fn position(position: storage::Position) -> Position {
+    Position {
+        index: position.index.0,
+        slot: position.slot.0,
+    }
+}
+
+/// A record without a seq is withheld, and never delivered.
+fn outward(lane: &Lane, record: storage::Record) -> Option<bridge::Record> {
+    Some(bridge::Record {
+        form: Arc::clone(&lane.form),
+        seq: record.seq?.0,
+        position: position(record.position),
+        id: uuid::Uuid::from_bytes(record.id).to_string(),
+        received_at_ms: record.received_ms,
+        form_version: record.form_version,
+        body: record.body,
+        is_replay: false,
+    })
+}
+
+/// At most `bytes_max` bytes of a text, cut between characters.
+fn cut(mut text: String, bytes_max: usize) -> String {
+    text.truncate(text.floor_char_boundary(bytes_max));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_reason_is_cut_between_characters() {
+        assert_eq!(cut("aé".to_owned(), 2), "a");
+        assert_eq!(cut("ab".to_owned(), 9), "ab");
+    }
+}

@@ -1,0 +1,219 @@
+//! A task's definition: which forms go to which sink, from where on, and what poison does.
+//!
+//! Holds: the table named like the sink carries that sink's settings, and no other sink's table may
+//! stand beside it. One shape in TOML and JSON, the same bytes for the same definition.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::reader::{Reader, name_problem, value_of_json, value_of_toml};
+
+/// What a task is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TaskDefinition {
+    /// Its name.
+    pub name: String,
+    /// The forms that it moves, or `*` alone for all.
+    pub forms: Vec<String>,
+    /// Where to.
+    pub sink: SinkKind,
+    /// From where on.
+    pub start: Start,
+    /// What a record does that the sink will never take.
+    pub on_poison: OnPoison,
+    /// For the sink `csv`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub csv: Option<Csv>,
+}
+
+/// The kinds of destination.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SinkKind {
+    /// A file beside the node, one a form.
+    #[default]
+    Csv,
+}
+
+/// Where a new task begins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Start {
+    /// With the oldest record that there is.
+    #[default]
+    Beginning,
+    /// With what comes after its definition.
+    Now,
+}
+
+impl From<Start> for storage::Start {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Beginning => Self::Beginning,
+            Start::Now => Self::Now,
+        }
+    }
+}
+
+/// What happens behind a record that the sink will never take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnPoison {
+    /// It is set aside and its successors go on.
+    #[default]
+    Park,
+    /// So is every later one of its key, so that a key's order holds.
+    ParkKey,
+    /// The task stops for a person.
+    Stop,
+}
+
+/// Settings of the sink `csv`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Csv {
+    /// The file's name within the directory of sheets; `{form}` becomes the form's.
+    pub path: String,
+}
+
+impl Default for Csv {
+    fn default() -> Self {
+        Self {
+            path: "{form}.csv".to_owned(),
+        }
+    }
+}
+
+impl TaskDefinition {
+    /// Reads the TOML form.
+    pub fn from_toml(text: &str) -> Result<Self, Vec<String>> {
+        Self::from_value(value_of_toml(text)?)
+    }
+
+    /// Reads the JSON form.
+    pub fn from_json(bytes: &[u8]) -> Result<Self, Vec<String>> {
+        Self::from_value(value_of_json(bytes)?)
+    }
+
+    /// The JSON form: always the same bytes for the same definition.
+    pub fn to_json(&self) -> Bytes {
+        // A tree of strings has no way to fail; an empty definition would be refused.
+        Bytes::from(serde_json::to_vec(self).unwrap_or_default())
+    }
+
+    /// Whether it moves this form.
+    pub fn covers(&self, form: &str) -> bool {
+        self.forms.iter().any(|named| named == "*" || named == form)
+    }
+
+    /// All that is wrong with it.
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems: Vec<String> = name_problem(&self.name).into_iter().collect();
+        if self.forms.is_empty() {
+            problems.push("forms: name at least one, or \"*\" for all".to_owned());
+        }
+        let has_all = self.forms.iter().any(|form| form == "*");
+        if has_all && self.forms.len() > 1 {
+            problems.push("forms: \"*\" stands alone".to_owned());
+        }
+        let named = self.forms.iter().filter(|form| *form != "*");
+        problems.extend(named.filter_map(|form| Some(format!("forms: {}", name_problem(form)?))));
+        match (self.sink, &self.csv) {
+            (SinkKind::Csv, Some(csv)) => {
+                problems.extend(csv.problems(has_all || self.forms.len() > 1));
+            }
+            (SinkKind::Csv, None) => problems.push("the table [csv] is missing".to_owned()),
+        }
+        problems
+    }
+
+    fn from_value(value: Value) -> Result<Self, Vec<String>> {
+        let mut reader = Reader::new(value)?;
+        let sink = reader.need("sink");
+        let csv: Option<Csv> = reader.take("csv");
+        let definition = Self {
+            name: reader.need("name"),
+            forms: reader.need("forms"),
+            sink,
+            start: reader.take("start").unwrap_or_default(),
+            on_poison: reader.take("on_poison").unwrap_or_default(),
+            csv: match sink {
+                SinkKind::Csv => Some(csv.unwrap_or_default()),
+            },
+        };
+        let mut problems = reader.finish();
+        if problems.is_empty() {
+            problems = definition.problems();
+        }
+        if problems.is_empty() {
+            Ok(definition)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+impl Csv {
+    fn problems(&self, has_many_forms: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        let plain = self.path.replace("{form}", "form");
+        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte);
+        let is_file = plain.bytes().all(is_known) && !plain.starts_with('.');
+        let is_sheet = plain
+            .strip_suffix(".csv")
+            .is_some_and(|stem| !stem.is_empty());
+        if !is_file || !is_sheet || plain.len() > PATH_BYTES_MAX {
+            problems.push(format!(
+                "csv.path {:?}: a plain file name that ends with .csv",
+                self.path
+            ));
+        }
+        if has_many_forms && !self.path.contains("{form}") {
+            problems.push("csv.path: with many forms it must contain {form}".to_owned());
+        }
+        problems
+    }
+}
+
+/// Together with a form's name and what is put around it, a name that every file system takes.
+const PATH_BYTES_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHEET: &str = "name = 'student-sheet'\nforms = ['student-data']\nsink = 'csv'\n";
+
+    #[test]
+    fn a_task_reads_alike_from_toml_and_json() {
+        let task = TaskDefinition::from_toml(SHEET).unwrap();
+        assert_eq!(task.csv, Some(Csv::default()));
+        let json = task.to_json();
+        let again = TaskDefinition::from_json(&json).unwrap();
+        assert_eq!(again, task);
+        assert_eq!(again.to_json(), json);
+        assert!(task.covers("student-data") && !task.covers("demo"));
+    }
+
+    #[test]
+    fn all_problems_of_a_task_are_told_at_once() {
+        let text = "name = 'No'\nforms = ['*', 'a']\nsink = 'csv'\n[csv]\npath = '../x.csv'\n";
+        let problems = TaskDefinition::from_toml(text).unwrap_err();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        let text = "name = 'a'\nsinc = 'csv'\n";
+        let problems = TaskDefinition::from_toml(text).unwrap_err();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(problems.iter().any(|problem| problem.contains("sinc")));
+    }
+
+    #[test]
+    fn an_unknown_sink_names_the_known_ones() {
+        let text = "name = 'a'\nforms = ['a']\nsink = 'tape'\n";
+        let problems = TaskDefinition::from_toml(text).unwrap_err();
+        assert!(
+            problems.iter().any(|problem| problem.contains("csv")),
+            "{problems:?}"
+        );
+    }
+}

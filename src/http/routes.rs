@@ -1,0 +1,406 @@
+//! The one table of routes: what the public router serves and what `openapi.json` describes.
+//!
+//! Holds: a route that is the admin's is guarded here, by its row; no handler can forget it. What
+//! is not in the table is answered with a problem document.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, options, post, put};
+
+use super::error::{
+    self as problems, BAD_DEFINITION, BAD_PARAMETER, CHANGED, FOREIGN_ORIGIN, Kind, MALFORMED,
+    MEDIA_TYPE, METHOD, NO_FORM, NOT_ACCEPTABLE, NOT_FOUND, PRECONDITION, Problem, TOO_LARGE,
+    TOO_SLOW, UNAUTHORIZED,
+};
+use super::query::Parameter;
+use super::{
+    Hall, auth, browser, cors, forms, ndjson, openapi, read, render, submit, tasks, token, withheld,
+};
+
+/// Who may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Anybody.
+    Open,
+    /// Anybody, or who has the form's key where the form asks for it.
+    Submitter,
+    /// Who has the admin's token.
+    Admin,
+}
+
+/// One row: a method at a path.
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    /// Its name among the operations.
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    pub(super) access: Access,
+    pub(super) query: &'static [Parameter],
+    /// Media types of a body.
+    pub(super) takes: &'static [&'static str],
+    /// What it answers when all is well: status, media types, name of the JSON shape.
+    pub(super) gives: (u16, &'static [&'static str], Option<&'static str>),
+    /// What else it may answer.
+    pub(super) refuses: &'static [&'static Kind],
+    pub(super) serve: fn() -> MethodRouter<Arc<Hall>>,
+}
+
+const JSON: &[&str] = &["application/json"];
+const HTML: &[&str] = &["text/html"];
+const SUBMIT_REFUSALS: &[&Kind] = &[
+    MALFORMED,
+    problems::TOO_DEEP,
+    problems::BAD_KEY,
+    problems::BAD_TARGET,
+    UNAUTHORIZED,
+    FOREIGN_ORIGIN,
+    NO_FORM,
+    TOO_SLOW,
+    problems::RETIRED,
+    TOO_LARGE,
+    MEDIA_TYPE,
+    problems::INVALID,
+    problems::TOO_MANY_FIELDS,
+    problems::KEY_REUSED,
+    problems::BUSY,
+    problems::KEYS_FULL,
+    problems::NO_QUORUM,
+    problems::UNKNOWN,
+    problems::DRAINING,
+    problems::FULL,
+];
+
+/// Every route, in the order of a form's life.
+pub(super) const ROUTES: &[Route] = &[
+    Route {
+        method: "get",
+        path: "/f/{form}",
+        id: "showForm",
+        summary: "The form as a page, made from its schema",
+        access: Access::Open,
+        query: browser::PAGE_QUERY,
+        takes: &[],
+        gives: (200, HTML, None),
+        refuses: &[NO_FORM, problems::BAD_TARGET],
+        serve: || get(browser::page),
+    },
+    Route {
+        method: "post",
+        path: "/f/{form}",
+        id: "submitFromPage",
+        summary: "One submission from a page (303 to its thanks page or `_next`) or, with JSON \
+                  sent or accepted, from a program (201 and a receipt)",
+        access: Access::Submitter,
+        query: &[],
+        takes: submit::TAKES,
+        gives: (201, JSON, Some("Receipt")),
+        refuses: SUBMIT_REFUSALS,
+        serve: || post(submit::from_page),
+    },
+    Route {
+        method: "options",
+        path: "/f/{form}",
+        id: "askFromPage",
+        summary: "What a browser asks before it sends another site's submission",
+        access: Access::Open,
+        query: &[],
+        takes: &[],
+        gives: (204, &[], None),
+        refuses: &[NO_FORM, FOREIGN_ORIGIN],
+        serve: || options(cors::preflight),
+    },
+    Route {
+        method: "get",
+        path: "/f/{form}/thanks/{id}",
+        id: "showReceipt",
+        summary: "The receipt of one submission, as a page",
+        access: Access::Open,
+        query: browser::THANKS_QUERY,
+        takes: &[],
+        gives: (200, HTML, None),
+        refuses: &[NO_FORM, NOT_FOUND],
+        serve: || get(browser::thanks),
+    },
+    Route {
+        method: "post",
+        path: "/v1/forms/{form}/submissions",
+        id: "submit",
+        summary: "One submission, or with application/x-ndjson one a line; then the answer is 200 \
+                  and a receipt or a problem a line, in order",
+        access: Access::Submitter,
+        query: &[],
+        takes: ndjson::TAKES,
+        gives: (201, JSON, Some("Receipt")),
+        refuses: SUBMIT_REFUSALS,
+        serve: || post(submit::from_program),
+    },
+    Route {
+        method: "options",
+        path: "/v1/forms/{form}/submissions",
+        id: "ask",
+        summary: "What a browser asks before it sends another site's submission",
+        access: Access::Open,
+        query: &[],
+        takes: &[],
+        gives: (204, &[], None),
+        refuses: &[NO_FORM, FOREIGN_ORIGIN],
+        serve: || options(cors::preflight),
+    },
+    Route {
+        method: "get",
+        path: "/v1/forms/{form}/submissions",
+        id: "listSubmissions",
+        summary: "What was accepted, in order",
+        access: Access::Admin,
+        query: read::QUERY,
+        takes: &[],
+        gives: (200, render::OFFERS, Some("Submissions")),
+        refuses: &[
+            BAD_PARAMETER,
+            NO_FORM,
+            NOT_ACCEPTABLE,
+            problems::FORGOTTEN,
+            problems::BUSY,
+        ],
+        serve: || get(read::list),
+    },
+    Route {
+        method: "get",
+        path: "/v1/forms/{form}/submissions/{seq}",
+        id: "getSubmission",
+        summary: "One record, with its state at each task",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Submission")),
+        refuses: &[NO_FORM, NOT_FOUND, problems::FORGOTTEN],
+        serve: || get(read::one),
+    },
+    Route {
+        method: "get",
+        path: "/v1/forms/{form}/withheld",
+        id: "listWithheld",
+        summary: "What the honeypot caught",
+        access: Access::Admin,
+        query: withheld::QUERY,
+        takes: &[],
+        gives: (200, JSON, Some("Withheld")),
+        refuses: &[BAD_PARAMETER, NO_FORM],
+        serve: || get(withheld::list),
+    },
+    Route {
+        method: "post",
+        path: "/v1/forms/{form}/withheld/release",
+        id: "releaseWithheld",
+        summary: "These were no bots: give them their place",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("Released")),
+        refuses: &[MALFORMED, NO_FORM, TOO_LARGE],
+        serve: || post(withheld::release),
+    },
+    Route {
+        method: "get",
+        path: "/v1/forms",
+        id: "listForms",
+        summary: "All forms",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Forms")),
+        refuses: &[],
+        serve: || get(forms::list),
+    },
+    Route {
+        method: "get",
+        path: "/v1/forms/{form}",
+        id: "getForm",
+        summary: "A form and its definition",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Form")),
+        refuses: &[NO_FORM],
+        serve: || get(forms::get),
+    },
+    Route {
+        method: "put",
+        path: "/v1/forms/{form}",
+        id: "defineForm",
+        summary: "Define a form or a new version of it; If-Match: \"<version>\" or If-None-Match: *",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("Change")),
+        refuses: &[
+            BAD_PARAMETER,
+            CHANGED,
+            PRECONDITION,
+            TOO_LARGE,
+            MEDIA_TYPE,
+            BAD_DEFINITION,
+        ],
+        serve: || put(forms::put),
+    },
+    Route {
+        method: "delete",
+        path: "/v1/forms/{form}",
+        id: "retireForm",
+        summary: "Take no more for a form; what it holds stays",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Change")),
+        refuses: &[BAD_PARAMETER, NO_FORM, PRECONDITION],
+        serve: || delete(forms::delete),
+    },
+    Route {
+        method: "get",
+        path: "/v1/tasks",
+        id: "listTasks",
+        summary: "All tasks: state, lag, last error",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Tasks")),
+        refuses: &[],
+        serve: || get(tasks::list),
+    },
+    Route {
+        method: "get",
+        path: "/v1/tasks/{task}",
+        id: "getTask",
+        summary: "A task and its definition",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Task")),
+        refuses: &[NOT_FOUND],
+        serve: || get(tasks::get),
+    },
+    Route {
+        method: "put",
+        path: "/v1/tasks/{task}",
+        id: "defineTask",
+        summary: "Define a task or a new version of it; If-Match: \"<version>\" or If-None-Match: *",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("TaskChange")),
+        refuses: &[
+            BAD_PARAMETER,
+            CHANGED,
+            PRECONDITION,
+            TOO_LARGE,
+            MEDIA_TYPE,
+            BAD_DEFINITION,
+        ],
+        serve: || put(tasks::put),
+    },
+    Route {
+        method: "get",
+        path: "/v1/tasks/{task}/parked",
+        id: "listParked",
+        summary: "Records that a task's destination will never take",
+        access: Access::Admin,
+        query: withheld::QUERY,
+        takes: &[],
+        gives: (200, JSON, Some("Parked")),
+        refuses: &[BAD_PARAMETER, NOT_FOUND],
+        serve: || get(tasks::parked),
+    },
+    Route {
+        method: "put",
+        path: "/v1/token",
+        id: "setToken",
+        summary: "Replace the admin's token, given by its SHA-256; the old one ends at once",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("TokenChange")),
+        refuses: &[MALFORMED, TOO_LARGE],
+        serve: || put(token::put),
+    },
+    Route {
+        method: "get",
+        path: "/v1/status",
+        id: "getStatus",
+        summary: "The node as it is now",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Status")),
+        refuses: &[],
+        serve: || get(tasks::status),
+    },
+    Route {
+        method: "get",
+        path: "/openapi.json",
+        id: "describe",
+        summary: "This description",
+        access: Access::Open,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, None),
+        refuses: &[],
+        serve: || get(openapi::serve),
+    },
+];
+
+/// The public router.
+pub(super) fn public(doors: &Arc<Hall>) -> Router {
+    let mut router = Router::new();
+    for route in ROUTES {
+        let mut serve = (route.serve)();
+        if route.access == Access::Admin {
+            let guard = middleware::from_fn_with_state(Arc::clone(doors), auth::admin_only);
+            serve = serve.route_layer(guard);
+        }
+        router = router.route(route.path, serve);
+    }
+    router
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(doors), observe))
+        .with_state(Arc::clone(doors))
+}
+
+/// For addresses that are not in the table.
+pub(super) async fn nothing_here() -> Problem {
+    Problem::new(NOT_FOUND, "see /openapi.json for what there is")
+}
+
+/// For methods that are not in the table; axum adds `Allow`.
+pub(super) async fn no_such_method() -> Problem {
+    Problem::new(METHOD, "see Allow")
+}
+
+/// Around every request: what was answered is counted, and no answer is taken for another type.
+async fn observe(State(doors): State<Arc<Hall>>, request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", table_path);
+    let mut response = next.run(request).await.into_response();
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    (doors.observe)(route, response.status().as_u16(), begun.elapsed());
+    response
+}
+
+fn table_path(matched: &MatchedPath) -> &'static str {
+    let found = ROUTES.iter().find(|route| route.path == matched.as_str());
+    found.map_or("other", |route| route.path)
+}

@@ -1,0 +1,281 @@
+//! The batcher: all that waits becomes one pack, packs are proposed in order.
+//!
+//! Holds: a pack has one number for life. One whose outcome is unknown is proposed again as the very
+//! same bytes until it is answered, and so are the packs behind it, in order: the log takes each
+//! number once. A number is given away again only when its pack is known not to be in the log and
+//! no later one is under way. No timer shapes a pack: the first job that waits takes along what
+//! waits with it.
+//!
+//! ```text
+//! jobs ─► pack 7 ─► propose ─┐  window, oldest first, at most 4
+//!         pack 8 ─► propose ─┤
+//!                            └► answer of the oldest, slot by slot, back to its jobs
+//! ```
+//! Why only the oldest is waited for: the log answers a sender's packs in their order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use storage::{Outcome, Sender};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::config::Config;
+use super::job::Job;
+use super::pack::{Flight, Load};
+use super::refused::Refused;
+use super::{Answer, Propose};
+
+/// The one task between the door and the log.
+pub(super) struct Batcher {
+    inbox: Receiver<Job>,
+    /// A job that did not fit into the last pack.
+    held: Option<Job>,
+    propose: Arc<dyn Propose>,
+    sender: Sender,
+    next_number: u64,
+    /// Packs under way, oldest first.
+    window: VecDeque<Flight>,
+    window_max: usize,
+    /// Nothing more will come.
+    is_closed: bool,
+    stop: CancellationToken,
+    /// Set once it stops: when to give up.
+    stop_by: Option<Instant>,
+    drain_max: Duration,
+    /// How long to wait before packs are sent again; zero in peace.
+    pause: Duration,
+}
+
+enum Event {
+    Stop,
+    GiveUp,
+    Answer(Result<Outcome, Refused>),
+    Job(Job),
+    Closed,
+}
+
+impl Batcher {
+    pub(super) fn new(
+        config: &Config,
+        inbox: Receiver<Job>,
+        propose: Arc<dyn Propose>,
+        sender: Sender,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            inbox,
+            held: None,
+            propose,
+            sender,
+            next_number: 1,
+            window: VecDeque::new(),
+            window_max: config.packs_in_flight_max,
+            is_closed: false,
+            stop,
+            stop_by: None,
+            drain_max: Duration::from_millis(config.drain_ms_max),
+            pause: Duration::ZERO,
+        }
+    }
+
+    /// Runs until it is told to stop and has drained, or has waited long enough.
+    pub(super) async fn run(mut self) {
+        while !(self.is_closed && self.held.is_none() && self.window.is_empty()) {
+            match self.next().await {
+                Event::Stop => self.begin_stop(),
+                Event::GiveUp => break,
+                Event::Answer(answer) => self.settle(answer).await,
+                Event::Job(job) => self.send(job).await,
+                Event::Closed => self.is_closed = true,
+            }
+        }
+        if !self.window.is_empty() {
+            tracing::warn!(packs = self.window.len(), "stopped with outcomes unknown");
+        }
+    }
+
+    async fn next(&mut self) -> Event {
+        let has_room = self.window.len() < self.window_max;
+        let is_open = !self.is_closed || self.held.is_some();
+        let give_up_at = self.stop_by.unwrap_or_else(Instant::now);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled(), if self.stop_by.is_none() => Event::Stop,
+            () = tokio::time::sleep_until(give_up_at), if self.stop_by.is_some() => Event::GiveUp,
+            answer = oldest(&mut self.window), if !self.window.is_empty() => Event::Answer(answer),
+            job = next_job(&mut self.held, &mut self.inbox), if has_room && is_open => {
+                job.map_or(Event::Closed, Event::Job)
+            }
+        }
+    }
+
+    /// Takes no more in; what is in goes on.
+    fn begin_stop(&mut self) {
+        self.inbox.close();
+        self.stop_by = Some(Instant::now() + self.drain_max);
+    }
+
+    async fn send(&mut self, first: Job) {
+        let Some(mut flight) = self.pack(first) else {
+            return;
+        };
+        match self.propose.submit(flight.command.clone()).await {
+            Ok(answer) => flight.answer = answer,
+            Err(Refused::Unknown) => {} // as it stands: unknown
+            Err(refused) => {
+                self.next_number = flight.number;
+                flight.refuse(&refused);
+                return;
+            }
+        }
+        self.window.push_back(flight);
+    }
+
+    /// Everything that waits, as far as it fits into one pack.
+    fn pack(&mut self, first: Job) -> Option<Flight> {
+        let mut load = Load::default();
+        let mut next = Some(first);
+        while let Some(job) = next {
+            next = match load.add(job) {
+                Ok(()) => self.inbox.try_recv().ok(),
+                Err(job) => {
+                    self.held = Some(job);
+                    None
+                }
+            };
+        }
+        if load.is_empty() {
+            return None;
+        }
+        let number = self.next_number;
+        self.next_number += 1;
+        Some(load.close(self.sender, number, failed(Refused::Unknown)))
+    }
+
+    /// The oldest pack has an answer, of whatever kind.
+    async fn settle(&mut self, answer: Result<Outcome, Refused>) {
+        let Some(oldest) = self.window.front_mut() else {
+            return;
+        };
+        let number = oldest.number;
+        match answer {
+            Ok(Outcome::Pack(outcome)) => {
+                self.pause = Duration::ZERO;
+                if let Some(flight) = self.window.pop_front() {
+                    flight.deliver(outcome);
+                }
+            }
+            Ok(Outcome::OutOfTurn { expected: None }) => self.end_of_session(),
+            Ok(Outcome::OutOfTurn {
+                expected: Some(expected),
+            }) if expected > number => {
+                // The log took it, and has forgotten what it said.
+                tracing::error!(pack = number, expected, "outcome of a pack forgotten");
+                drop(self.window.pop_front());
+            }
+            Ok(Outcome::OutOfTurn { .. }) => self.send_again().await,
+            Ok(
+                outcome @ (Outcome::Done
+                | Outcome::Form { .. }
+                | Outcome::Task { .. }
+                | Outcome::Released { .. }
+                | Outcome::Conflict { .. }
+                | Outcome::Missing
+                | Outcome::Fenced),
+            ) => panic!("pack {number} was answered by {outcome:?}"),
+            Err(Refused::Unknown) => {
+                oldest.is_doubtful = true;
+                self.send_again().await;
+            }
+            Err(refused) => self.refused(&refused).await,
+        }
+    }
+
+    /// The oldest pack is not in the log. Nor can those behind it be taken before it is.
+    async fn refused(&mut self, refused: &Refused) {
+        let is_alone = self.window.len() == 1;
+        match self.window.pop_front() {
+            Some(flight) if is_alone && !flight.is_doubtful => {
+                self.next_number = flight.number;
+                flight.refuse(refused);
+            }
+            Some(flight) => {
+                self.window.push_front(flight);
+                self.send_again().await;
+            }
+            None => {}
+        }
+    }
+
+    /// Proposes all packs under way once more, in order, each as it was.
+    async fn send_again(&mut self) {
+        self.rest().await;
+        tracing::debug!(packs = self.window.len(), "packs proposed again");
+        let mut failure = None;
+        for flight in self.window.iter_mut().skip(1) {
+            flight.is_doubtful = true; // its answer is not waited for, and may have been "taken"
+        }
+        for flight in &mut self.window {
+            flight.answer = match &failure {
+                Some(refused) => failed(Refused::clone(refused)),
+                None => match self.propose.submit(flight.command.clone()).await {
+                    Ok(answer) => answer,
+                    Err(refused) => failed(failure.insert(refused).clone()),
+                },
+            };
+        }
+    }
+
+    /// Waits a little longer each time that nothing was answered in between.
+    async fn rest(&mut self) {
+        let until = Instant::now() + self.pause;
+        self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        let is_stop = tokio::select! {
+            biased;
+            () = self.stop.cancelled(), if self.stop_by.is_none() => true,
+            () = tokio::time::sleep_until(self.stop_by.map_or(until, |stop| stop.min(until))) => false,
+        };
+        if is_stop {
+            self.begin_stop();
+        }
+    }
+
+    /// A newer life of this node is at work: nothing sent from here is taken any more.
+    fn end_of_session(&mut self) {
+        tracing::error!(
+            boot = self.sender.boot,
+            "another life of this node sends packs"
+        );
+        self.window.clear();
+        self.held = None;
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
+        self.is_closed = true;
+    }
+}
+
+async fn oldest(window: &mut VecDeque<Flight>) -> Result<Outcome, Refused> {
+    match window.front_mut() {
+        Some(flight) => flight.answer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn next_job(held: &mut Option<Job>, inbox: &mut Receiver<Job>) -> Option<Job> {
+    match held.take() {
+        Some(job) => Some(job),
+        None => inbox.recv().await,
+    }
+}
+
+fn failed(refused: Refused) -> Answer {
+    Box::pin(std::future::ready(Err(refused)))
+}
+
+/// The first try after a failure comes at once, the second after this.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// An outage of minutes costs a few calls a second.
+const PAUSE_MAX: Duration = Duration::from_millis(500);

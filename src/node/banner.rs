@@ -1,0 +1,192 @@
+//! What a start says to the person at the terminal.
+//!
+//! Holds: everything on it can be used as it stands: addresses open, the curl line pastes, paths
+//! exist. The token is on it once, at the start that made it.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use storage::{Policy, SyncLatency};
+
+/// The facts of a start.
+#[derive(Clone, Debug, Serialize)]
+pub struct Banner {
+    /// This build.
+    pub version: &'static str,
+    /// Where everything lives.
+    pub data_dir: PathBuf,
+    /// True: it was made just now.
+    pub is_created: bool,
+    /// The cluster's id.
+    pub cluster: String,
+    /// This node's number.
+    pub node: u32,
+    /// Records that were there already.
+    pub records: u64,
+    /// What happened to the state, if it was not simply kept.
+    pub rebuilt: Option<String>,
+    /// How durable, in words.
+    pub durability: String,
+    /// The public listener's address as this machine reaches it.
+    pub url: String,
+    /// The operators' listener's.
+    pub ops_url: String,
+    /// A form to begin with.
+    pub form: Option<String>,
+    /// Where its sheet is.
+    pub sheet: Option<PathBuf>,
+    /// The admin token, at the first start only.
+    pub token: Option<String>,
+    /// Where the token is kept.
+    pub token_file: PathBuf,
+    /// Wall time is off by this, for a test.
+    pub clock_offset_ms: i64,
+}
+
+/// The old stack's example document, which the form `student-data` takes.
+const EXAMPLE: &str = r#"{"name":"Saurabh raj","roll":"99999","university":"BCE","cgpa":"8.04","gender":"F","age":"10.11","email":"someone@example.com","mobile":"7004465984"}"#;
+const EXAMPLE_FORM: &str = "student-data";
+
+/// The form to show to a newcomer, of those that there are.
+pub(super) fn first_form(mut names: Vec<String>) -> Option<String> {
+    names.sort_by_key(|name| name != EXAMPLE_FORM);
+    names.into_iter().next()
+}
+
+/// What an acknowledgement means here, and what it costs on this disk.
+pub(super) fn durability_in_words(policy: Policy, sync: SyncLatency) -> String {
+    let ms = |span: std::time::Duration| format!("{:.1} ms", span.as_secs_f64() * 1000.0);
+    let cost = format!(
+        "a sync of this disk takes {} (p99 {})",
+        ms(sync.p50),
+        ms(sync.p99)
+    );
+    match policy {
+        Policy::Always => {
+            format!("a submission is synced to disk before it is acknowledged; {cost}")
+        }
+        Policy::IntervalMs(interval) => format!(
+            "a submission is synced at the latest {interval} ms after it is acknowledged: a power \
+             cut may lose that much; {cost}"
+        ),
+        Policy::Never => format!(
+            "the operating system syncs when it likes: a power cut may lose what was \
+             acknowledged; {cost}"
+        ),
+    }
+}
+
+impl Banner {
+    /// For people.
+    pub fn in_words(&self) -> String {
+        let mut text = format!("formspool {}\n", self.version);
+        let mut line = |name: &str, words: String| {
+            // Writing to a string cannot fail.
+            writeln!(text, "  {name:<11} {words}").unwrap_or_default();
+        };
+        let found = if self.is_created {
+            "created now".to_owned()
+        } else {
+            format!("found, {} records", self.records)
+        };
+        line(
+            "data",
+            format!(
+                "{} ({found}; cluster {})",
+                self.data_dir.display(),
+                self.cluster
+            ),
+        );
+        if let Some(rebuilt) = &self.rebuilt {
+            line("state", rebuilt.clone());
+        }
+        line("durability", self.durability.clone());
+        if self.clock_offset_ms != 0 {
+            line(
+                "clock",
+                format!("off by {} ms (clock.offset_ms)", self.clock_offset_ms),
+            );
+        }
+        if let Some(form) = &self.form {
+            line("form", format!("{}/f/{form}", self.url));
+            if form == EXAMPLE_FORM {
+                line("try", self.curl(form));
+            }
+        }
+        if let Some(sheet) = &self.sheet {
+            line("sheet", sheet.display().to_string());
+        }
+        if let Some(token) = &self.token {
+            let kept = self.token_file.display();
+            line(
+                "token",
+                format!("{token}   (admin; shown this once, kept in {kept})"),
+            );
+        }
+        line(
+            "see more",
+            "formspool status | formspool tail <form> | formspool --help".to_owned(),
+        );
+        line(
+            "",
+            format!("{}/openapi.json | {}/metrics", self.url, self.ops_url),
+        );
+        text
+    }
+
+    fn curl(&self, form: &str) -> String {
+        format!(
+            "curl -sS -H 'Content-Type: application/json' -d '{EXAMPLE}' {}/f/{form}",
+            self.url
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_token_is_shown_only_when_it_was_made() {
+        let sync = SyncLatency {
+            p50: Duration::from_micros(420),
+            p99: Duration::from_millis(3),
+        };
+        let mut banner = Banner {
+            version: "1.2.3",
+            data_dir: PathBuf::from("./data"),
+            is_created: true,
+            cluster: "c".to_owned(),
+            node: 1,
+            records: 0,
+            rebuilt: None,
+            durability: durability_in_words(Policy::Always, sync),
+            url: "http://127.0.0.1:8080".to_owned(),
+            ops_url: "http://127.0.0.1:9080".to_owned(),
+            form: first_form(vec!["demo".to_owned(), EXAMPLE_FORM.to_owned()]),
+            sheet: None,
+            token: Some("fsp_1".to_owned()),
+            token_file: PathBuf::from("./data/admin.token"),
+            clock_offset_ms: 0,
+        };
+        let text = banner.in_words();
+        assert!(
+            text.contains("fsp_1") && text.contains("created now"),
+            "{text}"
+        );
+        assert!(text.contains("0.4 ms (p99 3.0 ms)"), "{text}");
+        assert!(
+            text.contains("http://127.0.0.1:8080/f/student-data\n"),
+            "{text}"
+        );
+        banner.token = None;
+        assert!(
+            !banner.in_words().contains("token"),
+            "{}",
+            banner.in_words()
+        );
+    }
+}

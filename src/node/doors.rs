@@ -1,0 +1,114 @@
+//! The parts behind the doors, and the doors onto them.
+//!
+//! Holds: what a handler may see is what is put into `Doors` here, and no more: no log, no bridge.
+
+use std::sync::Arc;
+
+use bridge::{Bridge, OsFiles, Parts, Sinks};
+use serde_json::json;
+use storage::SyncLatency;
+
+use super::error::Error;
+use super::report::Report;
+use super::tasks::{self, Overview};
+use super::{Stages, propose};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::feed::LogFeed;
+use crate::forms::Registry;
+use crate::http::{Doors, View};
+use crate::ingest::Ingest;
+use crate::metrics::Metrics;
+use crate::stage::Stage;
+
+/// The parts behind the doors.
+pub(super) struct Inside<'a> {
+    config: &'a Config,
+    raft: raft::Node,
+    registry: Registry,
+    ingest: Ingest,
+    overview: Overview,
+    metrics: Metrics,
+}
+
+impl<'a> Inside<'a> {
+    /// Builds them over a log that is open.
+    pub(super) fn new(
+        config: &'a Config,
+        raft: &raft::Node,
+        stages: &Stages,
+        metrics: Metrics,
+    ) -> Result<Self, Error> {
+        let clock = Clock::system(config.clock.offset_ms);
+        let view = raft.view();
+        let registry = Registry::new(view.clone());
+        let ingest = Ingest::spawn(
+            config.limits.clone(),
+            view.clone(),
+            Arc::new(propose::Door(raft.clone())),
+            raft.sender(),
+            clock,
+            &stages.ingest,
+        );
+        metrics.with_state(view.clone());
+        let deliveries = bridge::Metrics::default();
+        metrics.with(|all| {
+            raft.wal().metrics().register(all);
+            view.metrics().register(all);
+            raft.metrics().register(all);
+            deliveries.register(all.sub_registry_with_prefix("formspool"));
+        });
+        let mut settings = config.bridge.clone();
+        settings.csv.dir = config.sheets_dir();
+        let cluster = raft.status().cluster;
+        let parts = Parts {
+            feed: Arc::new(LogFeed::new(raft, &registry, &stages.clock)),
+            sinks: Sinks::new(&settings.csv, Arc::new(OsFiles), &cluster),
+            metrics: deliveries,
+            now_ms: Arc::new(move || clock.now_ms()),
+            seed: raft.sender().boot,
+        };
+        let Stage { token, tracker } = stages.bridge.clone();
+        let bridge = Bridge::spawn(settings, parts, tasks::specs(&view)?, tracker, token);
+        tasks::follow(raft, &bridge, &stages.clock);
+        let overview = Overview::spawn(&bridge, &stages.clock);
+        Ok(Self {
+            config,
+            raft: raft.clone(),
+            registry,
+            ingest,
+            overview,
+            metrics,
+        })
+    }
+
+    /// What the public listener opens onto.
+    pub(super) fn doors(&self, sync: SyncLatency, stage: &Stage) -> Doors {
+        let raft = &self.raft;
+        let view = raft.view();
+        let report = Report {
+            raft: raft.clone(),
+            registry: self.registry.clone(),
+            overview: self.overview.clone(),
+            sync,
+        };
+        let (told, metrics, voting) = (self.overview.clone(), self.metrics.clone(), raft.clone());
+        let overview = self.overview.clone();
+        Doors {
+            config: self.config.http.clone(),
+            submission_bytes_max: self.config.limits.submission_bytes_max,
+            ingest: self.ingest.clone(),
+            registry: self.registry.clone(),
+            view: View::new(view.clone(), raft.records(), raft.applied()),
+            voters: Arc::new(move || voting.status().voters),
+            admin: propose::administer(raft),
+            status: Arc::new(move || report.status()),
+            tasks: Arc::new(move || json!({ "tasks": told.tasks() })),
+            delivery: Arc::new(move |form, position| overview.delivery(&view, form, position)),
+            observe: Arc::new(move |route, status, elapsed| {
+                metrics.answered(route, status, elapsed);
+            }),
+            stopping: stage.token.clone(),
+        }
+    }
+}

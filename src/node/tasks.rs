@@ -1,0 +1,174 @@
+//! From task definitions in the state to pumps of the bridge, and back to people as a status.
+//!
+//! Holds: what runs follows what is applied: a task defined through any node begins here by itself.
+//! A task over all forms gets a lane for a new form when the form is defined. Telling never decides.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bridge::{Bridge, SinkSpec, TaskSpec, TaskStatus};
+use serde_json::{Value, json};
+use storage::{Position, StateView, TaskRow, TaskState};
+use tracing::{error, info};
+
+use crate::forms::{OnPoison, SinkKind, TaskDefinition};
+use crate::stage::Stage;
+
+/// The last known status of all tasks: refreshed each second, read by whoever asks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Overview {
+    tasks: Arc<Mutex<Vec<TaskStatus>>>,
+}
+
+/// How old a status may be.
+const REFRESH: Duration = Duration::from_secs(1);
+
+impl Overview {
+    /// Refreshes until the stage stops.
+    pub(super) fn spawn(bridge: &Bridge, stage: &Stage) -> Self {
+        let overview = Self::default();
+        let (bridge, own, mine) = (bridge.clone(), stage.clone(), overview.clone());
+        stage.spawn(async move {
+            loop {
+                let tasks = bridge.status().await;
+                *mine.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
+                tokio::select! {
+                    biased;
+                    () = own.stopping() => return,
+                    () = tokio::time::sleep(REFRESH) => {}
+                }
+            }
+        });
+        overview
+    }
+
+    /// All tasks.
+    pub(super) fn tasks(&self) -> Vec<TaskStatus> {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What became of one record at each task of its form.
+    pub(super) fn delivery(&self, view: &StateView, form: &str, position: Position) -> Value {
+        let mut told = Vec::new();
+        for task in self.tasks() {
+            let Some(lane) = task.lanes.iter().find(|lane| lane.form.as_ref() == form) else {
+                continue;
+            };
+            let here = bridge::Position {
+                index: position.index.0,
+                slot: position.slot.0,
+            };
+            let state = if is_parked(view, &task.name, position) {
+                "parked"
+            } else if lane.position.is_some_and(|cursor| cursor >= here) {
+                "delivered"
+            } else {
+                "waiting"
+            };
+            told.push(json!({ "task": task.name, "state": state }));
+        }
+        Value::Array(told)
+    }
+}
+
+fn is_parked(view: &StateView, task: &str, position: Position) -> bool {
+    let before = match position.slot.0.checked_sub(1) {
+        Some(slot) => Position {
+            slot: storage::Slot(slot),
+            ..position
+        },
+        None => Position {
+            index: storage::Index(position.index.0.saturating_sub(1)),
+            slot: storage::Slot(u32::MAX),
+        },
+    };
+    let parked = view.parked(task, before, 1).unwrap_or_default();
+    parked
+        .first()
+        .is_some_and(|parked| parked.position == position)
+}
+
+/// All tasks of the state as the bridge wants them.
+pub(super) fn specs(view: &StateView) -> Result<Vec<TaskSpec>, storage::Error> {
+    let forms = view.forms()?;
+    let mut specs = Vec::new();
+    for task in view.tasks()? {
+        match TaskDefinition::from_json(&task.definition) {
+            Ok(definition) => {
+                let covered = forms.iter().filter(|form| definition.covers(&form.name));
+                let names = covered.map(|form| Arc::from(form.name.as_str())).collect();
+                specs.push(spec(&task, &definition, names));
+            }
+            // Checked when it was defined: only a newer release could have written it.
+            Err(problems) => {
+                error!(
+                    task = task.name,
+                    error = problems.join("; "),
+                    "cannot read a task"
+                );
+            }
+        }
+    }
+    Ok(specs)
+}
+
+fn spec(task: &TaskRow, definition: &TaskDefinition, forms: Vec<Arc<str>>) -> TaskSpec {
+    let sink = match definition.sink {
+        SinkKind::Csv => SinkSpec {
+            name: Arc::from("csv"),
+            settings: json!(definition.csv.clone().unwrap_or_default()),
+        },
+    };
+    TaskSpec {
+        name: Arc::from(task.name.as_str()),
+        incarnation: task.incarnation.0,
+        forms,
+        sink,
+        on_poison: match definition.on_poison {
+            OnPoison::Park => bridge::OnPoison::Park,
+            OnPoison::ParkKey => bridge::OnPoison::ParkKey,
+            OnPoison::Stop => bridge::OnPoison::Stop,
+        },
+        is_paused: task.state == TaskState::Paused,
+    }
+}
+
+/// Keeps what runs equal to what is applied, until the stage stops.
+pub(super) fn follow(node: &raft::Node, bridge: &Bridge, stage: &Stage) {
+    let (view, mut applied) = (node.view(), node.applied());
+    let (bridge, own) = (bridge.clone(), stage.clone());
+    stage.spawn(async move {
+        let mut seen = None;
+        loop {
+            let version = view.definitions_version();
+            if seen != Some(version) {
+                match specs(&view) {
+                    Ok(specs) => {
+                        info!(tasks = specs.len(), "definitions changed");
+                        bridge.set_tasks(specs);
+                        seen = Some(version);
+                    }
+                    Err(error) => error!(%error, "cannot read the tasks"),
+                }
+            }
+            tokio::select! {
+                biased;
+                () = own.stopping() => return,
+                changed = applied.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
+
+/// The file of a form's local sheet, within the directory of sheets.
+pub(super) fn sheet_of(view: &StateView, form: &str) -> Option<String> {
+    let tasks = view.tasks().ok()?;
+    let definitions = tasks
+        .iter()
+        .filter_map(|task| TaskDefinition::from_json(&task.definition).ok());
+    let mut covering = definitions.filter(|definition| definition.covers(form));
+    covering.find_map(|definition| Some(definition.csv?.path.replace("{form}", form)))
+}
