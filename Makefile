@@ -53,6 +53,7 @@ lint:
 
 unit:
 	$(CARGO) test --workspace --locked --quiet
+	$(CARGO) test -p storage --features mutants --test mutants --test wrong --locked --quiet
 
 browser: build
 	@deploy/dev/setup.sh browser

@@ -1,8 +1,8 @@
 //! The numbers of this process, and the one registry of all rooms'.
 //!
 //! Holds: each room names its own numbers in its own `metrics.rs`; the names of this one are here
-//! and nowhere else. Labels come from closed sets (routes of the table, status codes), so a client
-//! cannot make a series.
+//! and nowhere else. Labels come from closed sets (routes of the table, status codes, names of
+//! refusals), so a client cannot make a series.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -27,6 +27,42 @@ struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
     route: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+/// What the door answered to submissions. A clone counts into the same numbers.
+#[derive(Clone, Debug, Default)]
+pub struct Answered {
+    accepted: Counter,
+    rejected: Family<Reason, Counter>,
+}
+
+impl Answered {
+    /// Counts one answer: `Err` is the name of a refusal.
+    pub fn count(&self, answer: Result<(), &'static str>) {
+        match answer {
+            Ok(()) => self.accepted.inc(),
+            Err(reason) => self.rejected.get_or_create(&Reason { reason }).inc(),
+        };
+    }
+
+    /// Lets the numbers be read.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "formspool_ingest_accepted",
+            "Submissions answered by a receipt, repeated ones too",
+            self.accepted.clone(),
+        );
+        registry.register(
+            "formspool_ingest_rejected",
+            "Submissions answered by a refusal, by its reason",
+            self.rejected.clone(),
+        );
+    }
 }
 
 /// All numbers of a node. A clone counts into the same ones.

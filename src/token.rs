@@ -51,7 +51,15 @@ pub fn write(disk: &dyn Disk, path: &Path, token: &str) -> io::Result<()> {
     file.write_all(format!("{token}\n").as_bytes())?;
     file.sync_all()?;
     disk.rename(&temporary, path)?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+    disk.sync_dir(dir_of(path))
+}
+
+/// Where a file lies: a bare name lies here.
+fn dir_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    }
 }
 
 #[cfg(test)]
@@ -71,5 +79,13 @@ mod tests {
         assert_eq!(read(&path).unwrap().as_deref(), Some(token.as_str()));
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_present_directory() {
+        for (path, dir) in [("x", "."), ("./x", "."), ("a/x", "a"), ("/x", "/")] {
+            assert_eq!(dir_of(Path::new(path)), Path::new(dir), "{path}");
+            assert!(Path::new(dir).exists() || dir == "a");
+        }
     }
 }

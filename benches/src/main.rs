@@ -48,6 +48,12 @@ struct Arguments {
 enum Part {
     /// Only the server that stores nothing, on this address.
     NoStore { address: std::net::SocketAddr },
+    /// Only the clients, against a server that listens already: for a profiler.
+    Load {
+        address: std::net::SocketAddr,
+        connections: usize,
+        seconds: u64,
+    },
 }
 
 const CONNECTIONS: [usize; 3] = [1, 64, 1000];
@@ -97,8 +103,20 @@ fn ratio(part: &Row, whole: &Row) -> f64 {
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    if let Some(Part::NoStore { address }) = arguments.part {
-        return no_store::serve(address).await;
+    match arguments.part {
+        Some(Part::NoStore { address }) => return no_store::serve(address).await,
+        Some(Part::Load {
+            address,
+            connections,
+            seconds,
+        }) => {
+            let seen = load::run(address, connections, Duration::from_secs(seconds)).await?;
+            let mut row = Row::default();
+            row.add(seen.rate, &seen.latencies);
+            row.show("clients", "");
+            return Ok(());
+        }
+        None => {}
     }
     let folder = tempfile::Builder::new()
         .prefix("bench-")

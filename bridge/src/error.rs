@@ -64,12 +64,6 @@ pub enum FeedError {
     /// Not now: no leader, no quorum, or the node is stopping. Nothing is known to have happened.
     #[error("{0}")]
     Again(String),
-    /// The log holds no record this old any more.
-    #[error("records before {oldest_seq} have left the log")]
-    Gone {
-        /// The oldest seq that there is.
-        oldest_seq: u64,
-    },
     /// The task has begun another life, or is deleted: this lane must end.
     #[error("the task has begun another life")]
     Fenced,

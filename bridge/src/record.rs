@@ -23,6 +23,19 @@ pub struct Position {
     pub slot: u32,
 }
 
+impl Position {
+    /// The last one before this: a read after it begins here.
+    pub(crate) fn before(self) -> Self {
+        match self.slot.checked_sub(1) {
+            Some(slot) => Self { slot, ..self },
+            None => Self {
+                index: self.index.saturating_sub(1),
+                slot: u32::MAX,
+            },
+        }
+    }
+}
+
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.index, self.slot)
@@ -84,4 +97,16 @@ pub struct Parked {
     pub why: String,
     /// What the destination answered last, in its own words; empty if it said nothing.
     pub answer: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_lies_between_a_position_and_the_one_before() {
+        let at = |index, slot| Position { index, slot };
+        assert_eq!(at(7, 3).before(), at(7, 2));
+        assert_eq!(at(7, 0).before(), at(6, u32::MAX));
+    }
 }

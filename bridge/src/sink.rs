@@ -8,8 +8,10 @@
 //! Holds: [`Delivery::Taken`] is said only when everything up to that position is at the
 //! destination and stays there through a power cut. A sink that can keep our cursor together with
 //! the data, so that neither is there without the other, says it in `open`; that cursor is the
-//! truth, and the replicated one only a cache. `tests/contract.rs` runs the suite that says all
-//! this again in code; every sink passes it.
+//! truth, and the replicated one only a cache. It is the truth about the destination, not about the
+//! log: a log that is not synced before it answers can lose its tail in a power cut, and a sheet
+//! that was synced then holds what never happened. [`Sink::begin_anew`] is for that.
+//! `tests/contract.rs` runs the suite that says all this again in code; every sink passes it.
 
 use std::sync::Arc;
 
@@ -20,13 +22,16 @@ use crate::error::{SinkError, Trouble};
 use crate::record::{Position, Record};
 
 /// The destination's own cursor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The task's life that wrote it. The sink itself refuses a later life's and replaces an
     /// earlier one's before it says `open`ed, so the pump only checks.
     pub incarnation: u64,
     /// Everything up to here, inclusive, is there (or parked).
     pub position: Position,
+    /// The id of the record at `position`, where the destination keeps it: a log that lost its tail
+    /// uses positions again, and an id never.
+    pub id: Option<String>,
 }
 
 /// What one delivery carries.
@@ -101,6 +106,13 @@ pub trait Sink: Send + 'static {
     /// Makes the destination ready and reads its cursor; `None` if it holds none, as a new one
     /// does. Called before the first delivery, and again after each [`Delivery::Reopen`].
     fn open(&mut self) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>>;
+
+    /// Puts what the destination holds out of the way, without losing it, and stands as if it were
+    /// new: the next delivery is its first. Asked, behind `open`, of a local sink whose last record
+    /// is not in the log. One that cannot do it waits for a person.
+    fn begin_anew(&mut self, why: String) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(std::future::ready(Err(SinkError::Stop(why))))
+    }
 
     /// Brings a batch there. Must not block a tokio worker, and must end by itself: a sink that
     /// talks to somebody has its own time limit.

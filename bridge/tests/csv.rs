@@ -529,3 +529,51 @@ fn a_new_field_keeps_every_row_and_every_cell() {
     run(drive(&mut *sink(OsFiles, dir.path(), 1), &all, 10));
     check(&std::fs::read(dir.path().join("f.csv")).unwrap(), &all);
 }
+
+/// As a pump does: a sheet whose last row is not one of `records` begins anew.
+async fn reconcile(sink: &mut dyn Sink, records: &[Record]) {
+    if let Ok(Some(cursor)) = sink.open().await {
+        let is_known = records
+            .iter()
+            .any(|record| Some(&record.id) == cursor.id.as_ref());
+        if !is_known {
+            drop(sink.begin_anew("the log lost it".to_owned()).await);
+        }
+    }
+}
+
+#[test]
+fn a_sheet_that_holds_what_the_log_lost_is_kept_whenever_the_power_goes() {
+    let old = records(12);
+    let mut new = records(20);
+    for record in &mut new[8..] {
+        record.id = record.id.replace("7000", "7001");
+    }
+    for n in 0.. {
+        let files = MemFiles::new();
+        let open = || sink(files.clone(), Path::new("sheets"), 1);
+        run(drive(&mut *open(), &old, 5));
+        files.break_at(n, Break::PowerAfter);
+        let mut first = open();
+        run(reconcile(&mut *first, &new));
+        run(attempt(&mut *first, &new, 5));
+        drop(first);
+        let was_cut = files.is_off();
+        if was_cut {
+            files.restart(Sectors::Atomic, n);
+        }
+        files.mend();
+        let mut second = open();
+        run(reconcile(&mut *second, &new));
+        run(drive(&mut *second, &new, 5));
+        check(&files.read(Path::new(SHEET)).unwrap(), &new);
+        let kept = files.names("kept-1.csv");
+        assert_eq!(kept.len(), 1, "cut at {n}");
+        check(&files.read(&kept[0]).unwrap(), &old);
+        assert!(files.names("kept-2.csv").is_empty(), "cut at {n}");
+        if !was_cut {
+            assert!(n > 8, "a run worth cutting, not {n}");
+            return;
+        }
+    }
+}

@@ -35,7 +35,7 @@ pub enum Error {
         /// All of them.
         problems: Vec<String>,
     },
-    /// The data directory does not fit together; nothing in it was touched.
+    /// The data directory does not fit together; nothing that lies in it was changed.
     #[error("cannot use {}: {what}", path.display())]
     Identity {
         /// What was looked at.

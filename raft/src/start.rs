@@ -4,12 +4,15 @@
 //! - When [`Node::start`] returns there is a leader and everything that the log held is applied, so
 //!   a read after it never shows less than a read before the last stop.
 //! - An empty log is taken for a new one only at genesis. Where `node.meta` says that this node had
-//!   entries, or where there is a log without a `node.meta`, the start is refused and nothing is
-//!   touched: guessing here is how a node votes twice or loses what it acknowledged.
+//!   entries and they are gone, or where there is a log or a state without a `node.meta`, the start
+//!   is refused, and what must be there is looked for before anything is written: guessing here is
+//!   how a node votes twice or loses what it acknowledged.
+//! - `boot` is greater than in `node.meta` and than any that the log has seen of this node, and is
+//!   durable before openraft runs: so no pack of this life is taken for one of another.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -80,7 +83,7 @@ impl Node {
         }
         let (on_disk, dir) = (Arc::clone(&disk), data_dir.to_owned());
         // Opening may read gigabytes, so it gets a thread that nobody else waits for.
-        let parts = blocking(move || open(on_disk, &dir, &storage, progress)).await?;
+        let parts = blocking(move || open(&on_disk, &dir, &storage, progress)).await?;
         let identity = parts.identity;
         let (opened, recovered) = (parts.opened.clone(), parts.recovered.clone());
         let node = Self::run(parts, &config).await?;
@@ -196,7 +199,7 @@ impl Node {
 
 /// Everything that a start does to the disk before openraft runs.
 fn open(
-    disk: Arc<dyn Disk>,
+    disk: &Arc<dyn Disk>,
     data_dir: &Path,
     config: &storage::Config,
     mut progress: impl FnMut(storage::Progress),
@@ -205,7 +208,7 @@ fn open(
         let path = path.to_owned();
         move |source| Error::Io { op, path, source }
     };
-    create_dir(&*disk, data_dir).map_err(failed("create", data_dir))?;
+    storage::create_dir_durably(&**disk, data_dir).map_err(failed("create", data_dir))?;
     let lock_path = data_dir.join("LOCK");
     let lock = match disk.lock(&lock_path) {
         Ok(lock) => lock,
@@ -215,31 +218,36 @@ fn open(
         Err(error) => return Err(failed("lock", &lock_path)(error)),
     };
     let wal_dir = data_dir.join("wal");
-    let mut identity = if let Some(identity) = Identity::load(&*disk, data_dir)? {
+    let state_dir = data_dir.join("state");
+    let mut identity = if let Some(identity) = Identity::load(&**disk, data_dir)? {
+        if !identity.is_provisional {
+            require_log(&**disk, &wal_dir)?;
+        }
         identity
     } else {
-        refuse_orphan(&*disk, &wal_dir)?;
-        Identity::genesis(data_dir)?
+        refuse_orphans(&**disk, [("log", &wal_dir), ("state", &state_dir)])?;
+        let genesis = Identity::genesis(data_dir)?;
+        // Before there is a log: one without a `node.meta` is nobody's.
+        genesis.save(&**disk, data_dir)?;
+        genesis
     };
-    identity.boot += 1;
-    identity.save(&*disk, data_dir)?;
-    let (wal, recovered) = Wal::open(Arc::clone(&disk), &wal_dir, &config.wal)?;
+    let (wal, recovered) = Wal::open(Arc::clone(disk), &wal_dir, &config.wal)?;
     if !identity.is_provisional && recovered.last.is_none() {
-        let what = "node.meta says that this node had entries, and its log has none".to_owned();
-        return Err(Error::Identity {
-            path: wal_dir,
-            what,
-        });
+        return Err(lost(&wal_dir));
     }
     let parts = StateParts {
-        disk,
-        dir: &data_dir.join("state"),
+        disk: Arc::clone(disk),
+        dir: &state_dir,
         config: &config.state,
         wal: &wal,
         voters_of: codec::voters_of,
         had_peers: identity.ever_had_peers,
     };
     let (state, opened) = State::open(&parts, &mut progress)?;
+    // A `node.meta` from a backup counts fewer lives than the log has seen: no number comes twice.
+    let last_boot = state.last_boot(&wal, identity.node)?;
+    identity.boot = identity.boot.max(last_boot) + 1;
+    identity.save(&**disk, data_dir)?;
     Ok(Parts {
         identity,
         wal,
@@ -250,37 +258,47 @@ fn open(
     })
 }
 
-/// Makes a directory whose name is durable: a log is worth nothing in a directory that is lost.
-fn create_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
-    for dir in dir.ancestors().filter(|dir| !dir.as_os_str().is_empty()) {
-        if disk.exists(dir)? {
-            break;
-        }
-        missing.push(dir);
+/// A node that had entries has a log. Asked before anything is written, so that the directory stays
+/// as it was found.
+fn require_log(disk: &dyn Disk, wal_dir: &Path) -> Result<(), Error> {
+    let is_there = content(disk, wal_dir)?
+        .iter()
+        .any(|path| path.extension().is_some_and(|extension| extension == "seg"));
+    if is_there { Ok(()) } else { Err(lost(wal_dir)) }
+}
+
+fn lost(wal_dir: &Path) -> Error {
+    Error::Identity {
+        path: wal_dir.to_owned(),
+        what: "node.meta says that this node had entries, and its log has none".to_owned(),
     }
-    disk.create_dir_all(dir)?;
-    for dir in missing {
-        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
-        disk.sync_dir(above.unwrap_or(Path::new(".")))?;
+}
+
+/// A log or a state without a `node.meta` belongs to a node whose number is not known.
+fn refuse_orphans(disk: &dyn Disk, dirs: [(&str, &PathBuf); 2]) -> Result<(), Error> {
+    for (name, dir) in dirs {
+        if !content(disk, dir)?.is_empty() {
+            return Err(Error::Identity {
+                path: dir.clone(),
+                what: format!("there is a {name}, but no node.meta says whose it is"),
+            });
+        }
     }
     Ok(())
 }
 
-/// A log without a `node.meta` belongs to a node whose number is not known.
-fn refuse_orphan(disk: &dyn Disk, wal_dir: &Path) -> Result<(), Error> {
+/// What lies in `dir`; nothing where it is not there.
+fn content(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, Error> {
     let io = |source| Error::Io {
         op: "look into",
-        path: wal_dir.to_owned(),
+        path: dir.to_owned(),
         source,
     };
-    if disk.exists(wal_dir).map_err(io)? && !disk.list(wal_dir).map_err(io)?.is_empty() {
-        return Err(Error::Identity {
-            path: wal_dir.to_owned(),
-            what: "there is a log, but no node.meta says whose it is".to_owned(),
-        });
+    if disk.exists(dir).map_err(io)? {
+        disk.list(dir).map_err(io)
+    } else {
+        Ok(Vec::new())
     }
-    Ok(())
 }
 
 async fn blocking<T: Send + 'static>(

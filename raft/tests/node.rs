@@ -9,7 +9,7 @@ use bytes::Bytes;
 use raft::{Config, Error, Identity, Node, Role, Started};
 use storage::{
     Command, DefineForm, Disk, Engine, Expect, Fault, FaultDisk, Index, NodeId, OsDisk, Outcome,
-    Policy, Reaction, SetPolicy, Voters, encode_command,
+    Pack, Policy, Reaction, Seq, SetPolicy, Submission, Voters, encode_command,
 };
 
 const DIR: &str = "/data";
@@ -270,21 +270,85 @@ async fn a_lost_log_is_named_and_never_taken_for_a_new_one() {
     let disk = FaultDisk::new();
     let (node, _) = start(&disk).await;
     node.close().await.unwrap();
-    disk.remove_dir_all(&Path::new(DIR).join("wal")).unwrap();
+    let wal = Path::new(DIR).join("wal");
+    disk.rename(&wal, Path::new("/elsewhere")).unwrap();
+    let meta = disk.read(&Identity::path(Path::new(DIR))).unwrap();
+    let before = disk.list(Path::new(DIR)).unwrap();
     for _ in 0..2 {
         let error = try_start(&disk).await.unwrap_err();
         assert!(matches!(error, Error::Identity { .. }), "{error}");
+        // Not even counted, and no log was begun: what was moved away can be moved back.
+        assert_eq!(meta, disk.read(&Identity::path(Path::new(DIR))).unwrap());
+        assert_eq!(before, disk.list(Path::new(DIR)).unwrap());
+    }
+    disk.rename(Path::new("/elsewhere"), &wal).unwrap();
+    let (node, started) = start(&disk).await;
+    assert_eq!(started.boot, 2);
+    node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_or_a_state_without_its_node_meta_is_refused() {
+    let disk = FaultDisk::new();
+    let (node, _) = start(&disk).await;
+    node.close().await.unwrap();
+    let dir = Path::new(DIR);
+    disk.remove(&Identity::path(dir)).unwrap();
+    for lost in ["nothing", "wal"] {
+        if disk.exists(&dir.join(lost)).unwrap() {
+            disk.rename(&dir.join(lost), Path::new("/elsewhere"))
+                .unwrap();
+        }
+        let before = disk.list(dir).unwrap();
+        assert!(before.contains(&dir.join("state")), "{before:?}");
+        let error = try_start(&disk).await.unwrap_err();
+        assert!(matches!(error, Error::Identity { .. }), "{error}");
+        assert_eq!(before, disk.list(dir).unwrap(), "{lost} lost");
     }
 }
 
 #[tokio::test]
-async fn a_log_without_its_node_meta_is_refused() {
+async fn a_node_meta_from_a_backup_never_counts_a_life_twice() {
     let disk = FaultDisk::new();
     let (node, _) = start(&disk).await;
     node.close().await.unwrap();
-    disk.remove(&Identity::path(Path::new(DIR))).unwrap();
-    let error = try_start(&disk).await.unwrap_err();
-    assert!(matches!(error, Error::Identity { .. }), "{error}");
+    let path = Identity::path(Path::new(DIR));
+    let backup = disk.read(&path).unwrap();
+    let (node, started) = start(&disk).await;
+    let form = node.propose(define("a")).await.unwrap();
+    let Outcome::Form { id: form, .. } = form.outcome else {
+        unreachable!("{form:?}")
+    };
+    let submit = |sender, body: &'static str| {
+        let pack = Command::Submit(Pack {
+            sender,
+            number: 1,
+            submissions: vec![Submission {
+                id: [1; 16],
+                form,
+                form_version: 1,
+                received_ms: 1,
+                key: None,
+                digest: [1; 16],
+                is_withheld: false,
+                body: Bytes::from_static(body.as_bytes()),
+            }],
+        });
+        encode_command(&pack)
+    };
+    node.propose(submit(node.sender(), "one")).await.unwrap();
+    node.close().await.unwrap();
+    disk.write_atomic(&path, &backup).unwrap();
+
+    let (node, again) = start(&disk).await;
+    assert!(again.boot > started.boot, "{again:?}");
+    assert_eq!(node.sender().boot, again.boot);
+    let kept = Identity::load(&disk, Path::new(DIR)).unwrap().unwrap();
+    assert_eq!(kept.boot, again.boot);
+    node.propose(submit(node.sender(), "two")).await.unwrap();
+    let head = node.view().head(form).unwrap();
+    assert_eq!(head, Seq(2), "the receipt of the second is not the first's");
+    node.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -103,10 +103,11 @@ pub enum Command {
     /// Tasks: what moves forms to their destinations.
     #[command(subcommand)]
     Tasks(Tasks),
-    /// Print the log of a data directory as text.
+    /// Print the log and the state of a data directory as text.
     ///
     /// Reads files only and changes nothing, so it works on a stopped, a running and a damaged
-    /// node. The state's own numbers are in `formspool status`.
+    /// node. Beside a running one the state is what a crash would leave: `formspool status` asks
+    /// the node itself.
     Inspect {
         /// The data directory [default: that of the settings].
         dir: Option<PathBuf>,

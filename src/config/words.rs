@@ -25,6 +25,11 @@ const WORDS: &[(&str, &str)] = &[
         "Loopback: put a proxy with TLS in front before you open it to the world.",
     ),
     (
+        "http.public_url",
+        "Empty, or where browsers reach it through that proxy: \"https://forms.example\". Pages \
+         under it may submit to every form, as a form's own page must.",
+    ),
+    (
         "http.connections_max",
         "Connections at once; one more is answered 503.",
     ),

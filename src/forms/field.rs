@@ -20,10 +20,6 @@ pub struct Field {
     pub min_length: Option<u64>,
     /// Most characters.
     pub max_length: Option<u64>,
-    /// Least value, as JSON.
-    pub minimum: Option<String>,
-    /// Greatest value, as JSON.
-    pub maximum: Option<String>,
     /// The pattern, if the whole value must match it (browsers know no other kind).
     pub pattern: Option<String>,
     /// Help under the label.
@@ -91,12 +87,6 @@ impl Field {
     fn new(name: &str, property: &Value, is_required: bool) -> Self {
         let text = |key: &str| property.get(key).and_then(Value::as_str).map(str::to_owned);
         let count = |key: &str| property.get(key).and_then(Value::as_u64);
-        let number = |key: &str| {
-            property
-                .get(key)
-                .filter(|v| v.is_number())
-                .map(Value::to_string)
-        };
         let kind = Kind::of(name, property);
         Self {
             title: text("title").unwrap_or_else(|| title_of(name)),
@@ -105,8 +95,6 @@ impl Field {
             is_required,
             min_length: count("minLength"),
             max_length: count("maxLength"),
-            minimum: number("minimum"),
-            maximum: number("maximum"),
             pattern: text("pattern").as_deref().and_then(whole_pattern),
             description: text("description"),
             default: property.get("default").map(text_of),

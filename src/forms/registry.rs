@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use storage::{FormId, FormRow, StateView};
+use storage::{FormRow, StateView};
 
 use super::form::Form;
 
@@ -66,15 +66,6 @@ impl Registry {
                 held
             }
         }
-    }
-
-    /// The form of that number, retired or not.
-    pub fn by_id(&self, id: FormId) -> Option<Arc<Form>> {
-        let row = self.view.form_by_id(id).unwrap_or_else(|error| {
-            tracing::error!(form = id.0, %error, "form not readable");
-            None
-        })?;
-        self.get(&row.name)
     }
 
     /// All forms, by name.
@@ -221,10 +212,7 @@ mod tests {
             Arc::ptr_eq(&first, &same),
             "another form's change compiles nothing"
         );
-        assert!(Arc::ptr_eq(
-            &first,
-            &registry.clone().by_id(first.id).unwrap()
-        ));
+        assert!(Arc::ptr_eq(&first, &registry.clone().get("a").unwrap()));
         rig.define("a", "Two");
         assert_eq!(registry.get("a").unwrap().definition.title, "Two");
         let name = "a".to_owned();

@@ -121,7 +121,8 @@ impl TaskDefinition {
         problems.extend(named.filter_map(|form| Some(format!("forms: {}", name_problem(form)?))));
         match (self.sink, &self.csv) {
             (SinkKind::Csv, Some(csv)) => {
-                problems.extend(csv.problems(has_all || self.forms.len() > 1));
+                let forms: Vec<&str> = self.forms.iter().map(String::as_str).collect();
+                problems.extend(bridge::SinkSpec::csv(&csv.path).problems(&forms));
             }
             (SinkKind::Csv, None) => problems.push("the table [csv] is missing".to_owned()),
         }
@@ -153,31 +154,6 @@ impl TaskDefinition {
         }
     }
 }
-
-impl Csv {
-    fn problems(&self, has_many_forms: bool) -> Vec<String> {
-        let mut problems = Vec::new();
-        let plain = self.path.replace("{form}", "form");
-        let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_. ".contains(&byte);
-        let is_file = plain.bytes().all(is_known) && !plain.starts_with('.');
-        let is_sheet = plain
-            .strip_suffix(".csv")
-            .is_some_and(|stem| !stem.is_empty());
-        if !is_file || !is_sheet || plain.len() > PATH_BYTES_MAX {
-            problems.push(format!(
-                "csv.path {:?}: a plain file name that ends with .csv",
-                self.path
-            ));
-        }
-        if has_many_forms && !self.path.contains("{form}") {
-            problems.push("csv.path: with many forms it must contain {form}".to_owned());
-        }
-        problems
-    }
-}
-
-/// Together with a form's name and what is put around it, a name that every file system takes.
-const PATH_BYTES_MAX: usize = 128;
 
 #[cfg(test)]
 mod tests {

@@ -83,7 +83,7 @@ pub(super) async fn submit(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> Response {
-    let consent = match Consent::of(form, headers) {
+    let consent = match Consent::of(doors, form, headers) {
         Ok(consent) => consent,
         Err(problem) => return say(headers, problem),
     };

@@ -7,6 +7,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use axum::http::Uri;
 use serde::{Deserialize, Serialize};
 
 /// hyper takes no smaller buffer than this.
@@ -22,6 +23,8 @@ const BODIES_BYTES_LIMIT: usize = 1 << 30;
 pub struct HttpConfig {
     /// Where it stands.
     pub listen: SocketAddr,
+    /// Where browsers reach it, if a proxy stands in front; empty: where it stands.
+    pub public_url: String,
     /// Connections at once; one more is answered 503 and closed.
     pub connections_max: usize,
     /// Request line and header fields together; more is answered 431.
@@ -52,15 +55,16 @@ impl Default for HttpConfig {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
-            connections_max: 20_000, // two pods of 10,000 browsers, below common open-file limits
+            public_url: String::new(), // no proxy: the host that was asked is ours
+            connections_max: 20_000,   // two pods of 10,000 browsers, below common open-file limits
             header_bytes_max: 16 << 10, // what browsers and proxies take for granted
-            header_time_ms: 10_000,  // a phone on a bad line needs two, a slow-header attack all
-            body_time_ms: 30_000,    // 256 KiB at 9 KiB/s
-            idle_time_ms: 75_000,    // longer than the 60 s after which common proxies close
-            write_time_ms: 30_000,   // a reader that stalls longer is gone
-            wait_time_max_ms: 60_000, // below the idle limit of common proxies
+            header_time_ms: 10_000,    // a phone on a bad line needs two, a slow-header attack all
+            body_time_ms: 30_000,      // 256 KiB at 9 KiB/s
+            idle_time_ms: 75_000,      // longer than the 60 s after which common proxies close
+            write_time_ms: 30_000,     // a reader that stalls longer is gone
+            wait_time_max_ms: 60_000,  // below the idle limit of common proxies
             bodies_bytes_max: 64 << 20, // what ingest takes into flight, once more
-            streams_max: 32,         // about 2 MiB each
+            streams_max: 32,           // about 2 MiB each
             ndjson_bytes_max: 64 << 20, // half a million small submissions
             ndjson_time_max_ms: 600_000, // the above at 110 KiB/s
             frame_ancestors: Vec::new(), // none: a framed form can be clicked unseen
@@ -75,6 +79,12 @@ impl HttpConfig {
         if self.header_bytes_max < HEADER_BYTES_MIN {
             problems.push(format!(
                 "http.header_bytes_max must be at least {HEADER_BYTES_MIN}"
+            ));
+        }
+        if !self.public_url.is_empty() && self.public_site().is_none() {
+            problems.push(format!(
+                "http.public_url = {:?}: write https://host or https://host:port, without a path",
+                self.public_url
             ));
         }
         for (name, value) in [
@@ -112,6 +122,26 @@ impl HttpConfig {
             }
         }
         problems
+    }
+
+    /// Scheme and host of `public_url`, as a browser names the origin of its pages.
+    pub(crate) fn public_site(&self) -> Option<String> {
+        let address: Uri = self.public_url.parse().ok()?;
+        let (scheme, authority) = (address.scheme_str()?, address.authority()?);
+        let port_default = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
+        let is_bare = address.path() == "/" && address.query().is_none();
+        if !is_bare || authority.host().is_empty() || authority.as_str().contains('@') {
+            return None;
+        }
+        let host = authority.host().to_ascii_lowercase();
+        Some(match authority.port_u16() {
+            Some(port) if port != port_default => format!("{scheme}://{host}:{port}"),
+            _ => format!("{scheme}://{host}"),
+        })
     }
 
     pub(super) fn header_time(&self) -> Duration {
@@ -180,14 +210,46 @@ mod tests {
     }
 
     #[test]
+    fn a_public_url_is_a_scheme_and_a_host() {
+        let site = |text: &str| {
+            let public_url = text.to_owned();
+            HttpConfig {
+                public_url,
+                ..HttpConfig::default()
+            }
+            .public_site()
+        };
+        for (text, expected) in [
+            ("https://Forms.example", "https://forms.example"),
+            ("https://forms.example:443/", "https://forms.example"),
+            ("http://forms.example:8080", "http://forms.example:8080"),
+            ("http://[::1]:81", "http://[::1]:81"),
+        ] {
+            assert_eq!(site(text).as_deref(), Some(expected));
+        }
+        for wrong in [
+            "",
+            "forms.example",
+            "ftp://forms.example",
+            "https://forms.example/f",
+            "https://forms.example/?a",
+            "https://me@forms.example",
+            "https://",
+        ] {
+            assert_eq!(site(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn all_problems_are_told_at_once() {
         let http = HttpConfig {
             header_bytes_max: 1,
             connections_max: 0,
             body_time_ms: 0,
+            public_url: "forms.example".to_owned(),
             frame_ancestors: vec!["https://a.example; script-src *".to_owned()],
             ..HttpConfig::default()
         };
-        assert_eq!(http.problems().len(), 4);
+        assert_eq!(http.problems().len(), 5);
     }
 }

@@ -27,12 +27,13 @@ pub(super) enum Consent {
 
 impl Consent {
     /// Judges the page that a request comes from.
-    pub(super) fn of(form: &Form, headers: &HeaderMap) -> Result<Self, Problem> {
+    pub(super) fn of(doors: &Hall, form: &Form, headers: &HeaderMap) -> Result<Self, Problem> {
         let Some(origin) = headers.get(header::ORIGIN) else {
             return Ok(Self::Unasked);
         };
         let said = origin.to_str().unwrap_or_default();
-        if is_same_site(said, headers) {
+        let public = doors.public_site.as_deref();
+        if is_same_site(said, headers) || public.is_some_and(|one| one.eq_ignore_ascii_case(said)) {
             return Ok(Self::Unasked);
         }
         let allowed = &form.definition.origins;
@@ -63,7 +64,8 @@ impl Consent {
     }
 }
 
-/// A page that this node served itself: its origin is the host that was asked.
+/// A page that this node served itself: its origin is the host that was asked. Where a proxy asks
+/// by another name, `http.public_url` says so.
 fn is_same_site(origin: &str, headers: &HeaderMap) -> bool {
     let host = headers
         .get(header::HOST)
@@ -83,7 +85,7 @@ pub(super) async fn preflight(
     let Some(form) = doors.registry.get(&name) else {
         return Problem::no_form(&name).into_response();
     };
-    let consent = match Consent::of(&form, &headers) {
+    let consent = match Consent::of(&doors, &form, &headers) {
         Ok(consent) => consent,
         Err(problem) => return problem.into_response(),
     };

@@ -61,7 +61,6 @@ kinds! {
     NO_QUORUM = SERVICE_UNAVAILABLE, "no-quorum", "No majority of the nodes can be reached";
     UNKNOWN = SERVICE_UNAVAILABLE, "outcome-unknown", "It is not known whether it was accepted";
     DRAINING = SERVICE_UNAVAILABLE, "draining", "The node is stopping";
-    FULL = INSUFFICIENT_STORAGE, "disk-full", "The disk is full";
 }
 
 impl Kind {
@@ -307,7 +306,6 @@ impl From<Refused> for Problem {
                 "send it again with the same idempotency key to learn it, without doubling it",
             )
             .retry_after(1),
-            Refused::DiskFull => Self::new(FULL, "submissions are taken again when there is room"),
             Refused::Draining => Self::new(DRAINING, "").retry_after(2),
         }
     }

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //!  serve ─ connection ─ socket     accept, bound, time, drain: one TCP connection each
-//!    └─ routes (one table) ─ submit · browser · ndjson · read · forms · withheld · tasks · ops
+//!    └─ routes (one table) ─ submit · browser · ndjson · read · withheld · ops
+//!         │                              forms · tasks ─ define
 //!         ├─ body · fields · accept · query      bytes -> shapes
 //!         ├─ auth · cors · next                  who may, from where, to where
 //!         ├─ view                                the only file that reads the queue
@@ -20,6 +21,7 @@ mod browser;
 mod config;
 mod connection;
 mod cors;
+mod define;
 mod error;
 mod fields;
 mod forms;
@@ -107,6 +109,8 @@ pub struct Doors {
 /// What the handlers share: the doors, and how much may come through at once.
 struct Hall {
     doors: Doors,
+    /// The origin of this node's pages, where a proxy stands in front.
+    public_site: Option<String>,
     /// Bytes of bodies.
     body_room: Arc<Semaphore>,
     /// Requests of many lines, and lists.
@@ -118,6 +122,7 @@ impl Hall {
         Self {
             body_room: Arc::new(Semaphore::new(doors.config.bodies_bytes_max)),
             stream_room: Arc::new(Semaphore::new(doors.config.streams_max)),
+            public_site: doors.config.public_site(),
             doors,
         }
     }

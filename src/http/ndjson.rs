@@ -4,10 +4,10 @@
 //!  body ─► Lines (one line being read) ─► chunk ─► ingest ─► answers, in order
 //!              └── reads the next chunk while this one is under way ──┘
 //! ```
-//! Holds: a request keeps in memory one chunk under way, one being read, and the answers to one; a
-//! chunk is given to `ingest` only when the one before it is answered. The answer to a line is
-//! written as soon as its chunk is known, while later lines are still arriving; a line without an
-//! answer is unknown. Empty lines are not counted: the n-th answer is that of the n-th document.
+//! Holds: a request keeps in memory the piece that arrived last, one chunk under way, one being
+//! read, and the answers to one; a chunk is given to `ingest` only when the one before it is
+//! answered. The answer to a line is written as soon as its chunk is known, while later lines are
+//! still arriving; a line without an answer is unknown. Empty lines are not counted: the n-th answer is that of the n-th document.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) fn submit(
     headers: &HeaderMap,
     body: Body,
 ) -> Response {
-    let consent = match Consent::of(&form, headers) {
+    let consent = match Consent::of(&doors, &form, headers) {
         Ok(consent) => consent,
         Err(problem) => return problem.into_response(),
     };
@@ -253,11 +253,10 @@ impl Lines {
             let line = self.rest.split_to(len);
             self.rest.advance(1);
             if self.partial.is_empty() {
-                self.push(line);
+                self.push(&line);
             } else {
                 self.keep(&line);
-                let line = self.partial.split().freeze();
-                self.push(line);
+                self.push_partial();
             }
         }
     }
@@ -269,8 +268,15 @@ impl Lines {
             .extend_from_slice(piece.get(..room).unwrap_or(piece));
     }
 
-    fn push(&mut self, mut line: Bytes) {
-        line.truncate(self.line_bytes_max + 1);
+    fn push_partial(&mut self) {
+        let line = std::mem::take(&mut self.partial);
+        self.push(&line);
+    }
+
+    /// A line is copied out of what arrived: a slice would keep all that came with it in memory,
+    /// blank lines and the ends of lines that are too long, and nothing would count that.
+    fn push(&mut self, line: &[u8]) {
+        let line = line.get(..=self.line_bytes_max).unwrap_or(line);
         if line.iter().all(u8::is_ascii_whitespace) {
             return;
         }
@@ -278,14 +284,13 @@ impl Lines {
         self.chunk_bytes += line.len();
         self.chunk.push(Line {
             number: self.number,
-            bytes: line,
+            bytes: Bytes::copy_from_slice(line),
         });
     }
 
     /// A last line needs no line feed after it.
     fn finish(&mut self) {
-        let line = self.partial.split().freeze();
-        self.push(line);
+        self.push_partial();
         self.end = Some(End::Whole);
     }
 
@@ -380,6 +385,21 @@ mod tests {
         }
         assert_eq!(lines.chunk.len(), 1);
         assert_eq!(lines.chunk[0].bytes.len(), 11);
+    }
+
+    #[tokio::test]
+    async fn a_line_keeps_nothing_in_memory_but_itself() {
+        let mut piece = vec![b'\n'; 100_000];
+        piece.splice(500..510, *b"{}\n{}\n{}\n{");
+        let mut lines = lines_of(vec![piece, b"}\n".to_vec()], 10);
+        while lines.end.is_none() {
+            lines.read_more().await;
+        }
+        let chunk = lines.take_chunk();
+        assert_eq!((chunk.len(), lines.rest.len()), (5, 0));
+        for line in chunk {
+            assert!(line.bytes.is_unique(), "{}", line.number);
+        }
     }
 
     #[tokio::test]

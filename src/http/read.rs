@@ -1,7 +1,8 @@
 //! Reading what was accepted: a form's records in order, and one by its seq.
 //!
 //! Holds: a list ends at the form's head as it was when the list began, so it ends; it is read and
-//! sent piece by piece, whatever its length. One that cannot be read to its end is broken off, so
+//! sent piece by piece, whatever its length; a table has the columns of every version that its
+//! records have. One that cannot be read to its end is broken off, so
 //! that no client takes a part for the whole.
 
 use std::sync::Arc;
@@ -54,7 +55,10 @@ pub(super) async fn list(
     let wait = query
         .with("wait", Duration::ZERO, span::parse)?
         .min(doors.config.wait_time_max());
-    let format = format(&doors, &form, &headers).await?;
+    let media_type = accept::best(&headers, OFFERS).ok_or_else(|| {
+        let detail = format!("there is {}", OFFERS.join(", "));
+        Problem::new(NOT_ACCEPTABLE, detail)
+    })?;
     if !wait.is_zero() {
         doors
             .view
@@ -64,6 +68,12 @@ pub(super) async fn list(
     let room = Arc::clone(&doors.stream_room).try_acquire_owned();
     let room = room.map_err(|_| Problem::no_room("too many lists are being sent"))?;
     let head = doors.view.head(form.id)?;
+    // Read after the head: a version that came while we waited has records below it.
+    let form = doors
+        .registry
+        .get(&name)
+        .ok_or_else(|| Problem::no_form(&name))?;
+    let format = format(&doors, &form, media_type).await?;
     let mut walk = Walk {
         form: form.id,
         last: after,
@@ -112,21 +122,17 @@ pub(super) async fn one(
     Ok(super::json_bytes(StatusCode::OK, out))
 }
 
-async fn format(doors: &Hall, form: &Arc<Form>, headers: &HeaderMap) -> Result<Format, Problem> {
-    match accept::best(headers, OFFERS) {
-        Some("application/json") => Ok(Format::Json),
-        Some("application/x-ndjson") => Ok(Format::Ndjson),
-        Some(_) => {
+async fn format(doors: &Hall, form: &Arc<Form>, media_type: &str) -> Result<Format, Problem> {
+    match media_type {
+        "application/json" => Ok(Format::Json),
+        "application/x-ndjson" => Ok(Format::Ndjson),
+        _ => {
             let (columns, has_others) = doors.view.columns(Arc::clone(form)).await?;
             Ok(Format::Csv {
                 columns,
                 has_others,
             })
         }
-        None => Err(Problem::new(
-            NOT_ACCEPTABLE,
-            format!("there is {}", OFFERS.join(", ")),
-        )),
     }
 }
 

@@ -141,7 +141,8 @@ fn header(name: &str) -> String {
     formula_safe(name)
 }
 
-/// Text that a spreadsheet shows and never runs.
+/// Text that a spreadsheet shows and never runs. Sheets have the same rule in `bridge`, which the
+/// doors may not see.
 fn formula_safe(text: &str) -> String {
     if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
         return format!("'{text}");

@@ -75,7 +75,6 @@ const SUBMIT_REFUSALS: &[&Kind] = &[
     problems::NO_QUORUM,
     problems::UNKNOWN,
     problems::DRAINING,
-    problems::FULL,
 ];
 
 /// Every route, in the order of a form's life.

@@ -80,7 +80,7 @@ async fn to_program(
     headers: &HeaderMap,
     body: RequestBody,
 ) -> Response {
-    let consent = match Consent::of(form, headers) {
+    let consent = match Consent::of(doors, form, headers) {
         Ok(consent) => consent,
         Err(problem) => return problem.into_response(),
     };

@@ -1,21 +1,18 @@
 //! Tasks over HTTP: what they are, what they tell about themselves, what they set aside.
 //!
-//! Holds: as with forms, a definition is checked as a whole before it is proposed, and `apply`
-//! alone decides whether it may replace the present one.
+//! Holds: as with forms, what may be proposed and what the outcome means is `define`'s.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use storage::{Command, DefineTask, Expect, Outcome};
+use storage::{Command, DefineTask, Outcome};
 
-use super::body::{self, Room};
-use super::error::{BAD_DEFINITION, BROKEN, CHANGED, MEDIA_TYPE, PRECONDITION, Problem};
-use super::forms::{BODY_BYTES_MAX, expect, tagged};
+use super::error::{BROKEN, Problem};
 use super::wire::{ParkedsShape, TaskChangeShape, TaskShape};
-use super::{Hall, accept, json, withheld};
-use crate::forms::{Fault, TaskDefinition};
+use super::{Hall, define, json, withheld};
+use crate::forms::TaskDefinition;
 
 /// `GET /v1/tasks`
 pub(super) async fn list(State(doors): State<Arc<Hall>>) -> Response {
@@ -34,7 +31,7 @@ pub(super) async fn get(
 ) -> Result<Response, Problem> {
     let task = doors.view.task(&name)?;
     let version = task.version;
-    Ok(tagged(
+    Ok(define::tagged(
         json(StatusCode::OK, &TaskShape::from(task)),
         version,
     ))
@@ -46,24 +43,11 @@ pub(super) async fn put(
     Path(name): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (parts, body) = request.into_parts();
-    let expect = expect(&parts.headers)?;
-    if accept::content_type(&parts.headers) != "application/json" {
-        return Err(Problem::new(MEDIA_TYPE, "a definition is application/json").closing());
-    }
-    let mut room = Room::new(&doors.body_room);
-    let bytes = body::read(
-        &parts.headers,
-        body,
-        BODY_BYTES_MAX,
-        &doors.config,
-        &mut room,
-    )
-    .await?;
-    let task = definition(&name, &bytes)?;
+    let sent = define::read(&doors, request).await?;
+    let task = definition(&name, &sent.bytes)?;
     let command = DefineTask {
         name: name.clone(),
-        expect,
+        expect: sent.expect,
         definition: task.to_json(),
         start: task.start.into(),
     };
@@ -73,30 +57,15 @@ pub(super) async fn put(
             is_changed,
             ..
         } => {
-            let is_new = is_changed && version == 1;
-            let status = if is_new {
-                StatusCode::CREATED
-            } else {
-                StatusCode::OK
-            };
             let shape = TaskChangeShape {
                 task: &name,
                 version,
                 changed: is_changed,
             };
-            Ok(tagged(json(status, &shape), version))
+            let is_new = is_changed && version == 1;
+            Ok(define::changed(&shape, version, is_new))
         }
-        Outcome::Conflict { version } => {
-            let kind = if matches!(expect, Expect::Version(_)) {
-                PRECONDITION
-            } else {
-                CHANGED
-            };
-            Err(
-                Problem::new(kind, format!("the present version is {version}"))
-                    .with_version(version),
-            )
-        }
+        Outcome::Conflict { version } => Err(define::conflict(sent.expect, version)),
         Outcome::Done
         | Outcome::Pack(_)
         | Outcome::OutOfTurn { .. }
@@ -108,22 +77,11 @@ pub(super) async fn put(
 }
 
 fn definition(name: &str, bytes: &[u8]) -> Result<TaskDefinition, Problem> {
-    let bad = |problems: Vec<String>| {
-        Problem::new(BAD_DEFINITION, format!("{} to mend", problems.len())).with_errors(
-            problems
-                .into_iter()
-                .map(|detail| Fault::new("", detail))
-                .collect(),
-        )
-    };
-    let task = TaskDefinition::from_json(bytes).map_err(bad)?;
-    if task.name == name {
-        return Ok(task);
+    let task = TaskDefinition::from_json(bytes).map_err(define::bad)?;
+    match define::misnamed(&task.name, name) {
+        Some(problem) => Err(define::bad(vec![problem])),
+        None => Ok(task),
     }
-    Err(bad(vec![format!(
-        "name is {:?}, the address says {name:?}",
-        task.name
-    )]))
 }
 
 /// `GET /v1/tasks/{task}/parked`

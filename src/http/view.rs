@@ -2,15 +2,16 @@
 //!
 //! Holds: payloads come through `Records` alone, so only what `apply` accepted is ever shown, and
 //! only up to the applied index. Reads that may touch the disk run beside the connections' threads,
-//! at most [`READS_AT_ONCE_MAX`] of them, each of at most [`READ_BYTES_MAX`].
+//! at most [`READS_AT_ONCE_MAX`] of them, each of at most [`READ_BYTES_MAX`] (a page of withheld
+//! submissions: [`WITHHELD_BYTES_MAX`]).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use storage::{
-    FormId, FormRow, Index, ParkedRow, Position, Record, Records, Seq, Slot, StateView, TaskRow,
-    Terms, Voters,
+    FormId, FormRow, Index, ParkedRow, Position, Record, Records, Seq, StateView, TaskRow, Terms,
+    Voters,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,8 @@ const READS_AT_ONCE_MAX: usize = 32;
 pub(super) const READ_COUNT_MAX: usize = 1000;
 /// Bytes of one read.
 pub(super) const READ_BYTES_MAX: usize = 256 << 10;
-/// A pack is no longer, so no entry holds more withheld ones.
-const WITHHELD_OF_ENTRY_MAX: usize = storage::PACK_SUBMISSIONS_MAX;
+/// Bytes of one page of withheld submissions: some seconds of a slow line.
+const WITHHELD_BYTES_MAX: usize = 4 << 20;
 
 /// Reads of the applied state. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -120,15 +121,18 @@ impl View {
         self.beside(move |view| view.records.get(form, seq)).await
     }
 
-    /// Withheld submissions after a position.
+    /// Withheld submissions after a position: at most `count_max`, and what one page carries.
     pub(super) async fn withheld(
         &self,
         form: FormId,
         after: Position,
         count_max: usize,
     ) -> Result<Vec<Record>, Problem> {
-        self.beside(move |view| view.records.withheld(form, after, count_max))
-            .await
+        self.beside(move |view| {
+            view.records
+                .withheld(form, after, count_max, WITHHELD_BYTES_MAX)
+        })
+        .await
     }
 
     /// The withheld submission of that id in that entry.
@@ -138,22 +142,8 @@ impl View {
         index: Index,
         id: [u8; 16],
     ) -> Result<Option<Record>, Problem> {
-        if self
-            .state
-            .applied()
-            .is_none_or(|applied| index > applied.index)
-        {
-            return Ok(None); // any number can stand in an address
-        }
-        let before = Index(index.0.saturating_sub(1));
-        let after = Position {
-            index: before,
-            slot: Slot(u32::MAX),
-        };
-        let found = self.withheld(form, after, WITHHELD_OF_ENTRY_MAX).await?;
-        Ok(found
-            .into_iter()
-            .find(|record| record.source.index == index && record.id == id))
+        self.beside(move |view| view.records.withheld_by_id(form, index, id))
+            .await
     }
 
     /// A task as the state has it.

@@ -33,6 +33,7 @@ use storage::{Key, Outcome, Sender, StateView};
 
 use crate::clock::Clock;
 use crate::forms::Form;
+use crate::metrics::Answered;
 use crate::stage::Stage;
 
 use admission::Admission;
@@ -86,6 +87,7 @@ pub struct Ingest {
     admission: Admission,
     inbox: tokio::sync::mpsc::Sender<Job>,
     answer_max: Duration,
+    answered: Answered,
 }
 
 impl Ingest {
@@ -113,13 +115,30 @@ impl Ingest {
             admission,
             inbox,
             answer_max,
+            answered: Answered::default(),
         }
+    }
+
+    /// What was answered so far, in numbers.
+    pub fn answered(&self) -> &Answered {
+        &self.answered
     }
 
     /// Takes one submission: returns once it has its place, or with the reason why it has none.
     ///
     /// A key given here wins over the document's own `_idempotency_key`.
     pub async fn submit(
+        &self,
+        form: &Arc<Form>,
+        body: Body,
+        key: Option<Key>,
+    ) -> Result<Receipt, Refused> {
+        let answer = self.take(form, body, key).await;
+        self.count(&answer);
+        answer
+    }
+
+    async fn take(
         &self,
         form: &Arc<Form>,
         body: Body,
@@ -156,7 +175,16 @@ impl Ingest {
         lines: Vec<Line>,
         header_key: Option<&str>,
     ) -> Vec<Result<Receipt, Refused>> {
-        lines::submit(self, form, lines, header_key).await
+        let answers = lines::submit(self, form, lines, header_key).await;
+        for answer in &answers {
+            self.count(answer);
+        }
+        answers
+    }
+
+    fn count(&self, answer: &Result<Receipt, Refused>) {
+        let answer = answer.as_ref().map(|_| ()).map_err(Refused::name);
+        self.answered.count(answer);
     }
 
     async fn enqueue(&self, (job, waiter): (Job, Waiter)) -> Result<Answers, Refused> {

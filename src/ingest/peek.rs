@@ -15,8 +15,6 @@ pub struct Peek {
     pub next: Option<String>,
     /// The form's key.
     pub key: Option<String>,
-    /// The idempotency key.
-    pub idempotency_key: Option<String>,
 }
 
 /// Looks at a body.
@@ -33,7 +31,6 @@ pub fn peek(body: &Body) -> Peek {
             Peek {
                 next: find("_next"),
                 key: find("_key"),
-                idempotency_key: find("_idempotency_key"),
             }
         }
     }
@@ -47,8 +44,6 @@ fn peek_json(bytes: &[u8]) -> Peek {
         next: Option<&'a RawValue>,
         #[serde(borrow, rename = "_key")]
         key: Option<&'a RawValue>,
-        #[serde(borrow, rename = "_idempotency_key")]
-        idempotency_key: Option<&'a RawValue>,
     }
     // Nearly no body has such a member: one walk over the bytes says so.
     let may_have = bytes
@@ -66,7 +61,6 @@ fn peek_json(bytes: &[u8]) -> Peek {
     Peek {
         next: text(members.next),
         key: text(members.key),
-        idempotency_key: text(members.idempotency_key),
     }
 }
 
@@ -81,17 +75,13 @@ mod tests {
         let json = br#"{"a":{"_key":"no"},"_next":"https://e.com/","\u005fkey":"k","_gotcha":1}"#;
         let seen = peek(&Body::Json(Bytes::from_static(json)));
         assert_eq!(seen.next.as_deref(), Some("https://e.com/"));
-        assert_eq!(
-            (seen.key.as_deref(), seen.idempotency_key),
-            (Some("k"), None)
-        );
-        let pairs = [("_next", "/x"), ("_key", ""), ("_idempotency_key", "i")];
+        assert_eq!(seen.key.as_deref(), Some("k"));
+        let pairs = [("_next", "/x"), ("_key", "")];
         let pairs = pairs
             .map(|(name, text)| (name.to_owned(), text.to_owned()))
             .to_vec();
         let seen = peek(&Body::Pairs(pairs));
         assert_eq!((seen.next.as_deref(), seen.key), (Some("/x"), None));
-        assert_eq!(seen.idempotency_key.as_deref(), Some("i"));
     }
 
     #[test]

@@ -61,9 +61,6 @@ pub enum Refused {
     /// It may or may not have a place; with the same key it is safe to send again: 503.
     #[error("outcome unknown")]
     Unknown,
-    /// 507.
-    #[error("disk full")]
-    DiskFull,
     /// This node is about to stop: 503.
     #[error("draining")]
     Draining,
@@ -94,7 +91,6 @@ impl Refused {
             Self::KeysFull => "keys-full",
             Self::NoQuorum => "no-quorum",
             Self::Unknown => "outcome-unknown",
-            Self::DiskFull => "disk-full",
             Self::Draining => "draining",
         }
     }

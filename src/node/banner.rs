@@ -1,13 +1,16 @@
 //! What a start says to the person at the terminal.
 //!
 //! Holds: everything on it can be used as it stands: addresses open, the curl line pastes, paths
-//! exist. The token is on it once, at the start that made it.
+//! exist, commands run in another terminal of the same directory. The token is on it once, at the start that made it.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use storage::{Policy, SyncLatency};
+
+use super::reachable;
+use crate::config::Config;
 
 /// The facts of a start.
 #[derive(Clone, Debug, Serialize)]
@@ -30,8 +33,12 @@ pub struct Banner {
     pub durability: String,
     /// The public listener's address as this machine reaches it.
     pub url: String,
+    /// Where browsers reach it through a proxy, if one was named.
+    pub public_url: Option<String>,
     /// The operators' listener's.
     pub ops_url: String,
+    /// What begins a command that asks this node.
+    pub command: String,
     /// A form to begin with.
     pub form: Option<String>,
     /// Where its sheet is.
@@ -77,6 +84,36 @@ pub(super) fn durability_in_words(policy: Policy, sync: SyncLatency) -> String {
     }
 }
 
+/// This program as it was started, told where this node is as far as it would not look there anyway.
+pub(super) fn command(exe: &Path, here: &Path, data_dir: &Path, url: &str) -> String {
+    let defaults = Config::default();
+    let exe = match exe.strip_prefix(here) {
+        // A bare name would be looked for elsewhere.
+        Ok(name) if name.components().count() == 1 => Path::new(".").join(name),
+        Ok(below) => below.to_owned(),
+        Err(_) => exe.to_owned(),
+    };
+    let mut command = quoted(&exe);
+    if data_dir != defaults.data_dir {
+        command.extend([" --data-dir ", &quoted(data_dir)]);
+    }
+    if url != format!("http://{}", reachable(defaults.http.listen)) {
+        command.extend([" --url ", url]);
+    }
+    command
+}
+
+/// As a shell reads it back.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if text.chars().all(is_plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
 impl Banner {
     /// For people.
     pub fn in_words(&self) -> String {
@@ -109,7 +146,7 @@ impl Banner {
             );
         }
         if let Some(form) = &self.form {
-            line("form", format!("{}/f/{form}", self.url));
+            line("form", format!("{}/f/{form}", self.public()));
             if form == EXAMPLE_FORM {
                 line("try", self.curl(form));
             }
@@ -124,21 +161,24 @@ impl Banner {
                 format!("{token}   (admin; shown this once, kept in {kept})"),
             );
         }
-        line(
-            "see more",
-            "formspool status | formspool tail <form> | formspool --help".to_owned(),
-        );
-        line(
-            "",
-            format!("{}/openapi.json | {}/metrics", self.url, self.ops_url),
-        );
+        line("see more", format!("{} status", self.command));
+        if let Some(form) = &self.form {
+            line("", format!("{} tail {form}", self.command));
+        }
+        line("", format!("{} --help", self.command));
+        line("", format!("{}/openapi.json", self.public()));
+        line("", format!("{}/metrics", self.ops_url));
         text
+    }
+
+    fn public(&self) -> &str {
+        self.public_url.as_ref().unwrap_or(&self.url)
     }
 
     fn curl(&self, form: &str) -> String {
         format!(
             "curl -sS -H 'Content-Type: application/json' -d '{EXAMPLE}' {}/f/{form}",
-            self.url
+            self.public()
         )
     }
 }
@@ -165,7 +205,9 @@ mod tests {
             rebuilt: None,
             durability: durability_in_words(Policy::Always, sync),
             url: "http://127.0.0.1:8080".to_owned(),
+            public_url: None,
             ops_url: "http://127.0.0.1:9080".to_owned(),
+            command: "target/release/formspool".to_owned(),
             form: first_form(vec!["demo".to_owned(), EXAMPLE_FORM.to_owned()]),
             sheet: None,
             token: Some("fsp_1".to_owned()),
@@ -182,11 +224,49 @@ mod tests {
             text.contains("http://127.0.0.1:8080/f/student-data\n"),
             "{text}"
         );
+        assert!(
+            text.contains(" target/release/formspool tail student-data\n"),
+            "{text}"
+        );
         banner.token = None;
+        banner.public_url = Some("https://forms.example".to_owned());
+        let text = banner.in_words();
+        assert!(
+            text.contains(" https://forms.example/f/student-data\n"),
+            "{text}"
+        );
         assert!(
             !banner.in_words().contains("token"),
             "{}",
             banner.in_words()
+        );
+    }
+
+    #[test]
+    fn a_command_can_be_pasted() {
+        let command = |exe: &str, data_dir: &str, url: &str| {
+            command(
+                Path::new(exe),
+                Path::new("/home/me"),
+                Path::new(data_dir),
+                url,
+            )
+        };
+        let url = "http://127.0.0.1:8080";
+        for (exe, expected) in [
+            (
+                "/home/me/target/release/formspool",
+                "target/release/formspool",
+            ),
+            ("/home/me/formspool", "./formspool"),
+            ("/usr/bin/formspool", "/usr/bin/formspool"),
+            ("/opt/my tools/it's", r"'/opt/my tools/it'\''s'"),
+        ] {
+            assert_eq!(command(exe, "./data", url), expected);
+        }
+        assert_eq!(
+            command("/bin/formspool", "/var/lib/fs", "http://127.0.0.1:81"),
+            "/bin/formspool --data-dir /var/lib/fs --url http://127.0.0.1:81"
         );
     }
 }

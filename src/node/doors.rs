@@ -56,6 +56,7 @@ impl<'a> Inside<'a> {
             raft.wal().metrics().register(all);
             view.metrics().register(all);
             raft.metrics().register(all);
+            ingest.answered().register(all);
             deliveries.register(all.sub_registry_with_prefix("formspool"));
         });
         let mut settings = config.bridge.clone();

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use crate::command::Command;
 use crate::error::Error;
 
-pub(crate) use pack::{WireKey, WirePack, WireSubmission, read_pack};
+pub(crate) use pack::{WireKey, WirePack, WireSubmission, read_pack, sender};
 
 /// The most that one decoded command may claim: a full pack needs about 3 MiB in memory.
 const BYTES_MAX: usize = 16 << 20;
@@ -124,31 +124,6 @@ pub(crate) fn decode_borrowed(payload: &[u8]) -> Result<Decoded<'_>, Error> {
         END_SESSION => Command::EndSession(read(body)?),
         _ => return Err(Error::UnknownCommand { kind, version }),
     }))
-}
-
-/// The command's name for logs and metrics, without decoding it.
-pub fn command_name(payload: &[u8]) -> &'static str {
-    match payload.first().copied() {
-        Some(SUBMIT) => "submit",
-        Some(DEFINE_FORM) => "define_form",
-        Some(RETIRE_FORM) => "retire_form",
-        Some(DEFINE_TASK) => "define_task",
-        Some(RETIRE_TASK) => "retire_task",
-        Some(ADVANCE) => "advance",
-        Some(SEND_STARTED) => "send_started",
-        Some(PARK) => "park",
-        Some(UNPARK) => "unpark",
-        Some(RELEASE) => "release",
-        Some(SET_TASK_STATE) => "set_task_state",
-        Some(TICK) => "tick",
-        Some(HORIZON) => "horizon",
-        Some(SET_LEVEL) => "set_level",
-        Some(SET_POLICY) => "set_policy",
-        Some(SET_TOKEN) => "set_token",
-        Some(END_SESSION) => "end_session",
-        Some(_) => "unknown",
-        None => "empty",
-    }
 }
 
 const fn kind_of(command: &Command) -> u8 {

@@ -39,8 +39,6 @@ pub trait Disk: Send + Sync + 'static {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Removes a directory and all that is in it.
-    fn remove_dir_all(&self, dir: &Path) -> io::Result<()>;
     /// Makes the names inside `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Whether there is a file or directory of that name.
@@ -95,6 +93,31 @@ pub trait File: Send + Sync {
     }
 }
 
+/// Makes a directory, and those above it that are not there, so that their names survive a crash;
+/// what lies in a directory is worth nothing once its name is lost.
+///
+/// The name of one that is there already is made durable too: whoever made it may have stopped
+/// before it was.
+pub fn create_dir_durably(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let mut unsynced = vec![path];
+    for dir in path.ancestors().skip(1) {
+        if dir.as_os_str().is_empty() || disk.exists(dir)? {
+            break;
+        }
+        unsynced.push(dir);
+    }
+    for dir in unsynced.into_iter().rev() {
+        disk.create_dir_all(dir)?;
+        match dir.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => disk.sync_dir(Path::new("."))?,
+            Some(parent) => disk.sync_dir(parent)?,
+            // The root has no name.
+            None => {}
+        }
+    }
+    Ok(())
+}
+
 /// Reads until `buf` is full or the file ends; returns how much there was.
 pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
     let mut count = 0;
@@ -110,4 +133,40 @@ pub(crate) fn read_full(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Res
         count += got;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_was_made_durably_survives_whoever_began_it() {
+        for seed in 0..64 {
+            for (begun, path) in [
+                (None, "/a/b/c"),
+                (Some("/a/b/c"), "/a/b/c"),
+                (None, "x"),
+                (Some("x"), "x"),
+                (None, "x/y"),
+            ] {
+                let disk = FaultDisk::new();
+                if let Some(begun) = begun {
+                    if let Some(parent) = Path::new(begun).parent() {
+                        create_dir_durably(&disk, parent).unwrap();
+                    }
+                    disk.create_dir_all(Path::new(begun)).unwrap();
+                }
+                create_dir_durably(&disk, Path::new(path)).unwrap();
+                disk.power_cut(seed);
+                assert!(disk.exists(Path::new(path)).unwrap(), "{path}, seed {seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_root_and_the_place_one_stands_in_are_there_already() {
+        for path in ["/", ".", ""] {
+            create_dir_durably(&OsDisk, Path::new(path)).unwrap();
+        }
+    }
 }

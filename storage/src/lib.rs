@@ -16,10 +16,10 @@ mod rows;
 mod state;
 mod wal;
 
-pub use codec::{command_name, decode_command, encode_command};
+pub use codec::{decode_command, encode_command};
 pub use command::*;
 pub use config::{Config, WalConfig};
-pub use disk::{Disk, File, Open, OsDisk};
+pub use disk::{Disk, File, Open, OsDisk, create_dir_durably};
 #[cfg(feature = "testing")]
 pub use disk::{Fault, FaultDisk};
 pub use error::{Error, Reaction};

@@ -1,8 +1,10 @@
 //! The seam to the ordered store that the state lives in.
 //!
-//! Holds: one writer; a write is atomic and at once visible; nothing here promises durability
-//! before `sync`, because rows are derived from the log and can be built again. Why a trait:
-//! simulation runs on a tree in memory and must see the very same rows as fjall.
+//! Holds: one writer. A write is atomic for a crash and for a snapshot: they have all of it or
+//! nothing. Reading the rows themselves is for the writer alone: beside a write that is under way
+//! fjall shows whatever part is in place. Nothing here promises durability before `sync`, because
+//! rows are derived from the log and can be built again. Why a trait: simulation runs on a tree in
+//! memory and must see the very same rows as fjall.
 
 mod fjall;
 #[cfg(feature = "testing")]
@@ -86,7 +88,8 @@ pub(crate) type Change<'a> = (&'a [u8], Option<&'a Bytes>);
 pub(crate) trait Rows: Read {
     /// Makes all changes or none.
     fn write(&self, changes: &mut dyn Iterator<Item = Change<'_>>) -> Result<(), Error>;
-    /// The rows as they are now, however long they are read.
+    /// The rows as the last whole write left them, however long they are read. Costs two counters,
+    /// so every answer to another thread can have one.
     fn snapshot(&self) -> Box<dyn Read>;
     /// Makes what was written durable.
     fn sync(&self) -> Result<(), Error>;

@@ -393,12 +393,20 @@ fn a_withheld_submission_gets_its_seq_when_it_is_released_and_only_once() {
         outcome.slots
     );
     let records = world.records();
-    let listed = records.withheld(form, Position::default(), 10).unwrap();
+    let listed = records
+        .withheld(form, Position::default(), 10, usize::MAX)
+        .unwrap();
     assert_eq!(
         ["w1", "w2", "w3"],
         [0, 1, 2].map(|n| str_of(&listed[n].body))
     );
-    assert_eq!(1, records.withheld(form, at(index, 2), 10).unwrap().len());
+    assert_eq!(
+        1,
+        records
+            .withheld(form, at(index, 2), 10, usize::MAX)
+            .unwrap()
+            .len()
+    );
     let again = slots_of(&mut world, vec![bot("w1")]);
     assert!(matches!(&again[0], SlotOutcome::Duplicate(placed) if placed.seq.is_none()));
 
@@ -437,9 +445,91 @@ fn a_withheld_submission_gets_its_seq_when_it_is_released_and_only_once() {
     assert_eq!(
         1,
         records
-            .withheld(form, Position::default(), 10)
+            .withheld(form, Position::default(), 10, usize::MAX)
             .unwrap()
             .len()
+    );
+}
+
+#[test]
+fn withheld_submissions_are_read_within_bounds_or_one_by_its_id() {
+    let mut world = World::new();
+    let (form, other) = (world.form("a"), world.form("b"));
+    let bot = |form, body: String| storage::Submission {
+        is_withheld: true,
+        ..submission(form, &body)
+    };
+    let body = |n: usize| format!("{n}{}", "x".repeat(1000));
+    let mut index = Vec::new();
+    for pack in 0..3 {
+        let own = (0..4).map(|n| bot(form, body(pack * 4 + n)));
+        let pack = own.chain([submission(form, &body(99)), bot(other, body(98))]);
+        index.push(world.submit(pack.collect()).index);
+    }
+    let records = world.records();
+    let read = |after, bytes| records.withheld(form, after, 99, bytes).unwrap();
+    let start = Position::default();
+    assert_eq!(
+        [1, 1, 3, 12],
+        [0, 1100, 3300, 99_999].map(|bytes| read(start, bytes).len())
+    );
+    let mut after = start;
+    let mut found = Vec::new();
+    while let Some(last) = read(after, 2200).last() {
+        found.extend(read(after, 2200));
+        after = last.source;
+    }
+    assert_eq!(read(start, usize::MAX), found, "a page follows the last");
+
+    for wanted in &found {
+        let index = wanted.source.index;
+        let by_id = |form, index, id| records.withheld_by_id(form, index, id).unwrap();
+        assert_eq!(Some(wanted), by_id(form, index, wanted.id).as_ref());
+        assert_eq!(None, by_id(other, index, wanted.id));
+        assert_eq!(None, by_id(form, Index(index.0 + 1), wanted.id));
+        assert_eq!(None, by_id(form, Index(u64::MAX), wanted.id));
+    }
+    let accepted = submission(form, &body(99)).id;
+    assert_eq!(
+        None,
+        records.withheld_by_id(form, index[0], accepted).unwrap()
+    );
+    world.apply(&release(form, vec![found[0].source]));
+    let gone = records.withheld_by_id(form, index[0], found[0].id).unwrap();
+    assert_eq!(None, gone, "it was released");
+}
+
+#[test]
+fn the_last_boot_counts_packs_that_are_not_applied_yet() {
+    let mut world = World::new();
+    let form = world.form("a");
+    let node = world.sender.node;
+    let last = |world: &World| world.state.last_boot(&world.wal, node).unwrap();
+    assert_eq!(
+        (0, None),
+        (last(&world), world.view().session_boot(node).unwrap())
+    );
+    world.sender.boot = 7;
+    world.submit(vec![submission(form, "1")]);
+    assert_eq!(
+        (7, Some(7)),
+        (last(&world), world.view().session_boot(node).unwrap())
+    );
+    for (number, of) in [(8, node), (99, NodeId(2))] {
+        let pack = Command::Submit(storage::Pack {
+            sender: Sender {
+                node: of,
+                boot: number,
+            },
+            number: 1,
+            submissions: vec![submission(form, "2")],
+        });
+        append(&world.wal, vec![entry(world.next, &pack)]);
+        world.next += 1;
+    }
+    assert_eq!(
+        (8, Some(7)),
+        (last(&world), world.view().session_boot(node).unwrap())
     );
 }
 
@@ -1002,7 +1092,20 @@ fn readers_reach_records_by_seq_by_position_and_across_forms() {
         let all = records.after_position(form, Position::default(), usize::MAX, usize::MAX);
         assert_eq!(own.len(), all.unwrap().len());
     }
-    let wanted = [forms[0], forms[2]].into_iter().collect();
+    for (form, past_the_end) in [(forms[0], u64::MAX), (forms[1], u64::MAX - 1)] {
+        assert_eq!(None, records.get(form, Seq(past_the_end)).unwrap());
+        let none = records.read(form, Seq(past_the_end), 9, 9).unwrap();
+        assert_eq!(0, none.len());
+    }
+    let wanted: std::collections::BTreeSet<_> = [forms[0], forms[2]].into_iter().collect();
+    for slot in [u32::MAX - 1, u32::MAX] {
+        // Behind the last slot of an entry comes the next entry.
+        let index = expected[0].0.index.0;
+        let first = expected.iter().filter(|each| wanted.contains(&each.1));
+        let first = first.map(|each| each.0).find(|at| at.index.0 > index);
+        let some = records.across(&wanted, at(index, slot), 1, 0).unwrap();
+        assert_eq!(first, some.first().map(|record| record.position));
+    }
     let mut after = Position::default();
     let mut found = Vec::new();
     loop {

@@ -14,7 +14,7 @@ use storage::{
     Advance, Command, DefineForm, DefineTask, EndSession, Error, Expect, FormId, Horizon, Index,
     Key, NodeId, Pack, Park, Policy, Position, Release, RetireForm, RetireTask, SendStarted,
     Sender, SetLevel, SetPolicy, SetTaskState, SetToken, Slot, Start, Submission, TaskState, Tick,
-    Unpark, command_name, decode_command, encode_command,
+    Unpark, decode_command, encode_command,
 };
 
 fn position(index: u64, slot: u32) -> Position {
@@ -226,7 +226,6 @@ fn every_kind_has_its_golden_bytes() {
         let bytes = encode_command(&command);
         assert_eq!(golden.replace(' ', ""), hex(&bytes), "{name}");
         assert_eq!(command, decode_command(&bytes).unwrap(), "{name}");
-        assert_eq!(name, command_name(&bytes));
         kinds.extend(bytes.first().copied());
     }
     assert_eq!((1..=17).collect::<Vec<u8>>(), kinds);
@@ -262,7 +261,6 @@ fn bytes_that_are_no_command_are_refused_and_claim_no_memory() {
             version: 1
         })
     ));
-    assert_eq!("unknown", command_name(&[18, 1]));
 }
 
 proptest! {

@@ -12,13 +12,14 @@ mod world;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use proptest::prelude::*;
 use storage::{
     Advance, Command, DefineTask, Digests, Engine, Entry, EntryKind, Error, Expect, FormId, Index,
-    LogId, NodeId, Opened, OsDisk, Pack, Park, Phase, Policy, Position, RetireTask, Sender, Slot,
-    Start, State, StateConfig, StateParts, Submission, Term, Tick, Unpark, Wal,
+    LogId, NodeId, Opened, OsDisk, Pack, Park, Phase, Policy, Position, RetireTask, Sender, Seq,
+    Slot, Start, State, StateConfig, StateParts, Submission, Term, Tick, Unpark, Wal,
 };
 use world::*;
 
@@ -608,4 +609,54 @@ fn wal_entry(world: &World) -> Entry {
         .read(last..last.next(), usize::MAX)
         .unwrap()
         .remove(0)
+}
+
+/// A pack that alternates between two forms has a run for every record, so its write takes long
+/// enough to be looked into.
+#[test]
+fn a_reader_never_sees_a_write_that_is_half_done() {
+    let home = Home::new();
+    let wal = wal();
+    let mut world = World::over(home.open(&wal).0, wal);
+    let forms = [world.form("a"), world.form("b")];
+    let (view, records) = (world.view(), world.records());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut looks = 0_u64;
+            while !is_over.load(Ordering::Acquire) {
+                let heads = forms.map(|form| view.head(form).unwrap());
+                let cuts = forms.map(|form| {
+                    let last = view.head(form).unwrap();
+                    records.get(form, last).unwrap().is_some() || last == Seq(0)
+                });
+                assert_eq!([true; 2], cuts, "a head without its record, look {looks}");
+                assert!(heads[0] <= view.head(forms[1]).unwrap(), "look {looks}");
+                looks += 1;
+            }
+            looks
+        });
+        for round in 0..40 {
+            let pack = (0..1000).map(|n| submission(forms[n % 2], &format!("{round}/{n}")));
+            world.submit(pack.collect());
+        }
+        is_over.store(true, Ordering::Release);
+        assert!(0 < reader.join().unwrap(), "the reader looked between");
+    });
+}
+
+#[test]
+fn the_word_of_an_orderly_end_never_outlives_the_rows_it_was_left_for() {
+    let home = Home::new();
+    let wal = wal();
+    let mut world = World::over(home.open(&wal).0, wal.clone());
+    history(&mut world, 5);
+    world.state.close().unwrap();
+    let word = home.dir.join("closed");
+    assert!(OsDisk.exists(&word).unwrap());
+    std::fs::remove_dir_all(home.dir.join("rows")).unwrap();
+    let (state, opened) = home.open(&wal);
+    assert_eq!("there was no state", why(opened));
+    assert!(!OsDisk.exists(&word).unwrap(), "it speaks for other rows");
+    drop(state);
 }

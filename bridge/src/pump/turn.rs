@@ -3,6 +3,10 @@
 //! Holds: a cursor passes a record after `Taken` or after its `park`, never before. What a failure
 //! leaves undone, the next round does first: a replicated cursor that lags behind the destination
 //! is brought up before more is delivered.
+//!
+//! A local destination's cursor is believed only if the feed holds, at its position, the record with
+//! the id that the destination kept. One comparison covers both ends of a log that lost its tail:
+//! nothing is there yet, or something else is by now, however long before the lane was opened.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +17,7 @@ use super::{At, Pump, Turn};
 use crate::error::{Cause, FeedError, SinkError, Trouble};
 use crate::feed::Limit;
 use crate::record::{Parked, Position, Record};
-use crate::sink::{Batch, Delivery, OnPoison};
+use crate::sink::{Batch, Cursor, Delivery, OnPoison};
 use crate::sinks::Life;
 
 /// Answers of the destination that may be about a record.
@@ -51,6 +55,15 @@ impl Pump {
                     cursor.incarnation, self.life.incarnation
                 ));
             }
+            Some(cursor) if self.sink.is_local() => match self.is_in_feed(&cursor).await {
+                Ok(true) => cursor.position,
+                Ok(false) => match self.sink.begin_anew(lost(&cursor)).await {
+                    Ok(()) => replicated,
+                    Err(SinkError::Again(trouble)) => return Turn::Again(trouble),
+                    Err(SinkError::Stop(why)) => return Turn::Stop(why),
+                },
+                Err(error) => return of_feed(error),
+            },
             Some(cursor) => cursor.position,
             None => replicated,
         };
@@ -60,6 +73,22 @@ impl Pump {
         });
         self.outside.cell.set_position(delivered, 0);
         Turn::Opened
+    }
+
+    /// Whether the record that the destination took last is the one that the log holds there.
+    async fn is_in_feed(&mut self, cursor: &Cursor) -> Result<bool, FeedError> {
+        let (lane, one) = (
+            &self.life.lane,
+            Limit {
+                count_max: 1,
+                bytes_max: 1,
+            },
+        );
+        let found = self.shared.feed.read(lane, cursor.position.before(), one);
+        Ok(found.await?.first().is_some_and(|record| {
+            let is_same = |id: &String| *id == record.id;
+            record.position == cursor.position && cursor.id.as_ref().is_none_or(is_same)
+        }))
     }
 
     pub(super) async fn deliver_after(&mut self, at: At) -> Turn {
@@ -270,9 +299,17 @@ impl Pump {
     }
 }
 
+fn lost(cursor: &Cursor) -> String {
+    let id = cursor.id.as_deref().unwrap_or("unknown");
+    format!(
+        "its last row (id {id}, position {}) is not in the log, which lost what was not synced",
+        cursor.position
+    )
+}
+
 fn of_feed(error: FeedError) -> Turn {
     match error {
         FeedError::Again(why) => Turn::Again(Trouble::new(Cause::Place, why)),
-        FeedError::Gone { .. } | FeedError::Fenced => Turn::Stop(error.to_string()),
+        FeedError::Fenced => Turn::Stop(error.to_string()),
     }
 }

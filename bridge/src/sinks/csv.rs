@@ -41,7 +41,7 @@ use crate::sink::{Batch, Cursor, Delivery, Sink};
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
-    /// Below the sheets' directory; `{form}` stands for the form's name.
+    /// The file's name within the sheets' directory; `{form}` stands for the form's name.
     path: String,
 }
 
@@ -68,14 +68,11 @@ pub(super) fn problems(settings: &serde_json::Value, forms: &[&str]) -> Vec<Stri
         Ok(settings) => settings,
         Err(problem) => return vec![problem],
     };
-    let mut problems: Vec<String> = Names::new(&PathBuf::new(), &settings.path, "form")
-        .err()
-        .into_iter()
-        .collect();
+    let mut problems: Vec<String> = names::problem(&settings.path).into_iter().collect();
     let is_over_many = forms.len() > 1 || forms.contains(&"*");
     if is_over_many && !settings.path.contains(names::FORM) {
         problems.push(format!(
-            "csv.path {:?} is one sheet for several forms; put {} into it",
+            "csv.path {:?}: with many forms it must contain {}",
             settings.path,
             names::FORM
         ));
@@ -145,6 +142,7 @@ impl Sink for CsvSink {
                     let cursor = sheet.position().map(|position| Cursor {
                         incarnation: self.life.incarnation,
                         position,
+                        id: sheet.id().cloned(),
                     });
                     self.sheet = Some(sheet);
                     Ok(cursor)
@@ -153,6 +151,22 @@ impl Sink for CsvSink {
                 Ok(Err(fault)) => Err(SinkError::Again(trouble(&fault))),
                 Err(lost) => Err(SinkError::Again(thread_lost(&lost))),
             }
+        }
+        .boxed()
+    }
+
+    fn begin_anew(&mut self, why: String) -> BoxFuture<'_, Result<(), SinkError>> {
+        async move {
+            // Nothing else writes the path: this sink has its claim since it was opened.
+            self.sheet = None;
+            let setup = Arc::clone(&self.setup);
+            let begun = tokio::task::spawn_blocking(move || Sheet::set_aside(setup, &why)).await;
+            self.sheet = Some(match begun {
+                Ok(Ok(sheet)) => sheet,
+                Ok(Err(fault)) => return Err(SinkError::Again(trouble(&fault))),
+                Err(lost) => return Err(SinkError::Again(thread_lost(&lost))),
+            });
+            Ok(())
         }
         .boxed()
     }
@@ -263,7 +277,7 @@ mod tests {
             problems(&serde_json::json!({ "path": path }), forms).len()
         };
         assert_eq!(faults("{form}.csv", &["*"]), 0);
-        assert_eq!(faults("all/{form}.csv", &["a", "b"]), 0);
+        assert_eq!(faults("My {form}-2.csv", &["a", "b"]), 0);
         assert_eq!(faults("one.csv", &["a"]), 0);
         for path in [
             "/etc/{form}",
@@ -272,6 +286,13 @@ mod tests {
             "",
             ".{form}.csv",
             "d/",
+            "all/{form}.csv",
+            "a\\{form}.csv",
+            "{form}",
+            ".csv",
+            "{form}.csv.exe",
+            "é.csv",
+            &format!("{}.csv", "a".repeat(125)),
         ] {
             assert_ne!(faults(path, &["a"]), 0, "{path:?}");
         }

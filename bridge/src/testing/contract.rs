@@ -37,7 +37,7 @@ pub async fn drive(sink: &mut dyn Sink, records: &[Record], size: usize) -> Opti
         let Some(after) = at else {
             match sink.open().await {
                 Ok(cursor) => {
-                    opened_with.get_or_insert(cursor);
+                    opened_with.get_or_insert(cursor.clone());
                     at = Some(cursor.map(|cursor| cursor.position).unwrap_or_default());
                 }
                 Err(SinkError::Again(_)) => failures += 1,
@@ -87,6 +87,24 @@ fn expected(records: &[Record]) -> Vec<(u64, String)> {
         .collect()
 }
 
+/// What a local destination does whose rows the log lost.
+async fn begin_anew(sink: &mut dyn Sink, destination: &dyn Destination, records: &[Record]) {
+    let opened = sink.open().await;
+    assert!(
+        matches!(&opened, Ok(Some(cursor)) if cursor.id.is_some()),
+        "a local destination keeps the id, but it opened: {opened:?}"
+    );
+    let begun = sink.begin_anew("the suite says so".to_owned()).await;
+    assert_eq!(begun, Ok(()), "it begins anew");
+    let opened = drive(sink, records, 1000).await;
+    assert_eq!(opened, None, "what begins anew has no cursor");
+    assert_eq!(
+        destination.rows().await,
+        expected(records),
+        "nothing of before stands there"
+    );
+}
+
 /// Runs the suite on a destination that is new.
 ///
 /// # Panics
@@ -104,14 +122,19 @@ pub async fn contract(destination: &dyn Destination) {
     );
 
     let opened = drive(&mut *destination.sink(5), &all, 7).await;
-    let last = first.last().map(|record| record.position);
+    let last = first.last();
+    let (cursor, id) = opened
+        .map(|cursor| ((cursor.incarnation, cursor.position), cursor.id))
+        .unzip();
     assert_eq!(
-        opened,
-        last.map(|position| Cursor {
-            incarnation: 5,
-            position
-        }),
+        cursor,
+        last.map(|last| (5, last.position)),
         "the cursor is kept with the data"
+    );
+    let id = id.flatten();
+    assert!(
+        id.is_none() || id.as_ref() == last.map(|last| &last.id),
+        "an id that it keeps is the last record's, not {id:?}"
     );
     assert_eq!(
         destination.rows().await,
@@ -126,6 +149,12 @@ pub async fn contract(destination: &dyn Destination) {
         expected(&all),
         "what is there does not come again"
     );
+
+    let mut sink = destination.sink(5);
+    if sink.is_local() {
+        begin_anew(&mut *sink, destination, first).await;
+    }
+    drop(sink);
 
     let (replayed, _) = all.split_at(40);
     let opened = drive(&mut *destination.sink(6), replayed, 1000).await;

@@ -25,6 +25,8 @@ struct Inner {
     forms: BTreeMap<String, Vec<Record>>,
     fields: BTreeMap<String, Arc<[String]>>,
     index: u64,
+    /// How often it lost its tail: what comes after has other ids.
+    losses: u64,
     cursors: BTreeMap<Lane, Position>,
     /// The life of each task that is not 1.
     incarnations: BTreeMap<String, u64>,
@@ -59,17 +61,29 @@ impl VecFeed {
     pub fn push(&self, form: &str, body: &str) -> Record {
         let mut inner = self.lock();
         inner.index += 1;
-        let index = inner.index;
+        let (index, losses) = (inner.index, inner.losses);
         let records = inner.forms.entry(form.to_owned()).or_default();
         let seq = u64::try_from(records.len()).unwrap_or(u64::MAX) + 1;
         let record = Record {
             position: Position { index, slot: 0 },
+            id: format!("{losses:08}-0000-7000-8000-{seq:012}"),
             ..record(form, seq, body)
         };
         records.push(record.clone());
         drop(inner);
         self.pushed.send_modify(|pushed| *pushed += 1);
         record
+    }
+
+    /// Forgets what was accepted after entry `index`, as a log does that was not synced; the next
+    /// record stands right behind it.
+    pub fn lose_after(&self, index: u64) {
+        let mut inner = self.lock();
+        inner.losses += 1;
+        inner.index = index;
+        for records in inner.forms.values_mut() {
+            records.retain(|record| record.position.index <= index);
+        }
     }
 
     /// Gives `form` these fields.

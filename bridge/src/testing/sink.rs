@@ -43,6 +43,7 @@ struct Inner {
     refused: BTreeSet<u64>,
     moody: BTreeSet<u64>,
     opens: u64,
+    beginnings: u64,
     biggest_batch: usize,
 }
 
@@ -109,6 +110,11 @@ impl Place {
         self.lock().opens
     }
 
+    /// How often it was told to begin anew.
+    pub fn beginnings(&self) -> u64 {
+        self.lock().beginnings
+    }
+
     /// The most records that came at once.
     pub fn biggest_batch(&self) -> usize {
         self.lock().biggest_batch
@@ -124,11 +130,12 @@ impl Place {
         let Some(last) = batch.records.iter().take(count).last() else {
             return Delivery::Again(Trouble::new(Cause::Away, "took none"));
         };
-        let upto = last.position;
+        let (upto, id) = (last.position, last.id.clone());
         inner.rows.extend(batch.records.iter().take(count).cloned());
         inner.cursor = Some(Cursor {
             incarnation,
             position: upto,
+            id: Some(id),
         });
         Delivery::Taken { upto }
     }
@@ -150,7 +157,7 @@ impl Sink for FlakySink {
         async move {
             let mut inner = self.place.lock();
             inner.opens += 1;
-            match inner.cursor {
+            match inner.cursor.clone() {
                 Some(cursor) if cursor.incarnation > self.incarnation => Err(SinkError::Stop(
                     "the destination belongs to a later life".to_owned(),
                 )),
@@ -163,6 +170,17 @@ impl Sink for FlakySink {
                 }
                 cursor => Ok(cursor),
             }
+        }
+        .boxed()
+    }
+
+    fn begin_anew(&mut self, _why: String) -> BoxFuture<'_, Result<(), SinkError>> {
+        async move {
+            let mut inner = self.place.lock();
+            inner.beginnings += 1;
+            inner.cursor = None;
+            inner.rows.clear();
+            Ok(())
         }
         .boxed()
     }

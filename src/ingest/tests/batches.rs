@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use storage::{Command, Outcome, Pack, Sender, Submission};
+use storage::{Command, Outcome, PACK_BYTES_MAX, Pack, Sender, Submission};
 use tokio::sync::oneshot;
 
 use super::log::{Fate, Rig, SENDER, json_body, lines};
@@ -16,23 +16,29 @@ type Answer = oneshot::Receiver<Result<Receipt, Refused>>;
 impl Rig {
     /// Submits in the background.
     fn start(&self, form: &str, n: usize) -> Answer {
+        self.start_with(form, format!(r#"{{"name":"{n}"}}"#))
+    }
+
+    fn start_with(&self, form: &str, text: String) -> Answer {
         let (tell, answer) = oneshot::channel();
         let (form, ingest) = (self.form(form), self.ingest.clone());
         Stage::new().spawn(async move {
-            let body = json_body(&format!(r#"{{"name":"{n}"}}"#));
+            let body = json_body(&text);
             drop(tell.send(ingest.submit(&form, body, None).await));
         });
         answer
     }
 
-    /// Holds all answers back and fills the window with one pack each.
+    /// Holds all answers back and fills the window: two submissions fill a pack.
     async fn fill_window(&self) -> Vec<Answer> {
         self.log.hold();
         let mut answers = Vec::new();
-        for n in 0..4 {
-            answers.push(self.start("a", n));
-            self.log.wait_for_packs(n + 1).await;
+        for n in 0..8 {
+            let long = "x".repeat(PACK_BYTES_MAX * 2 / 5);
+            let text = format!(r#"{{"name":"{n}","tree":["{long}"]}}"#);
+            answers.push(self.start_with("a", text));
         }
+        self.log.wait_for_packs(4).await;
         answers
     }
 }
@@ -110,8 +116,8 @@ async fn a_pack_is_never_larger_than_its_bounds() {
         .iter()
         .map(|pack| pack.submissions.len())
         .collect();
-    assert_eq!(sizes, [1, 1, 1, 1, 4096, 904]);
-    assert_eq!(rig.head("a"), 5004);
+    assert_eq!(sizes, [2, 2, 2, 2, 4096, 904]);
+    assert_eq!(rig.head("a"), 5008);
 }
 
 #[tokio::test]
@@ -146,16 +152,40 @@ async fn a_refusal_is_passed_on_and_its_number_is_used_again() {
     let rig = Rig::new();
     for fate in [
         Fate::Shut(Refused::NoQuorum),
-        Fate::Refused(Refused::DiskFull),
+        Fate::Refused(Refused::NoQuorum),
     ] {
         rig.log.next([fate]);
         assert!(matches!(
             rig.start("a", 1).await.unwrap(),
-            Err(Refused::NoQuorum | Refused::DiskFull),
+            Err(Refused::NoQuorum),
         ));
     }
     assert_eq!(rig.start("a", 2).await.unwrap().unwrap().seq, Some(1));
     assert!(rig.log.seen().iter().all(|pack| pack.number == 1));
+}
+
+#[tokio::test]
+async fn each_answer_is_counted_once_by_what_it_was() {
+    let rig = Rig::new();
+    let form = rig.form("a");
+    assert!(rig.start("a", 1).await.unwrap().is_ok());
+    let sent = lines(&[r#"{"name":"x"}"#, "{}", "no"]);
+    rig.ingest.submit_lines(&form, sent, None).await;
+    let twice = json_body("no");
+    assert!(rig.ingest.submit(&form, twice, None).await.is_err());
+    rig.log.next([Fate::Shut(Refused::NoQuorum)]);
+    assert!(rig.start("a", 2).await.unwrap().is_err());
+    let metrics = crate::metrics::Metrics::default();
+    metrics.with(|all| rig.ingest.answered().register(all));
+    let text = metrics.text();
+    for line in [
+        "formspool_ingest_accepted_total 2",
+        "formspool_ingest_rejected_total{reason=\"invalid\"} 1",
+        "formspool_ingest_rejected_total{reason=\"malformed\"} 2",
+        "formspool_ingest_rejected_total{reason=\"no-quorum\"} 1",
+    ] {
+        assert!(text.lines().any(|one| one == line), "{line}:\n{text}");
+    }
 }
 
 #[tokio::test]
@@ -195,7 +225,7 @@ async fn one_who_has_waited_too_long_is_told_what_is_known() {
     rig.log.let_go();
     assert_eq!(
         rig.start("a", 10).await.unwrap().unwrap().seq,
-        Some(5),
+        Some(9),
         "9 was withdrawn"
     );
 }
@@ -247,6 +277,31 @@ async fn a_stop_ends_sending_again() {
     rig.log.wait_for_packs(3).await;
     assert_eq!(rig.stage.stop(Duration::from_secs(5)).await, 0);
     assert_eq!(answer.await.unwrap(), Err(Refused::Unknown));
+}
+
+#[tokio::test]
+async fn a_log_that_has_ended_leaves_nobody_waiting() {
+    let rig = Rig::new(); // drains for seconds, were it to drain
+    let answers = rig.fill_window().await;
+    let waiting = rig.start("a", 9);
+    settle().await;
+    rig.log.end();
+    let stopped = rig.stage.stop(Duration::from_secs(1)).await;
+    assert_eq!(stopped, 0, "the doors' grace after a fatal error");
+    for answer in all(answers).await {
+        assert_eq!(answer, Err(Refused::Unknown), "it may be in the log");
+    }
+    assert_eq!(waiting.await.unwrap(), Err(Refused::Draining));
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_it_was_asked_is_known_to_have_nothing() {
+    let rig = Rig::new();
+    rig.log.next([Fate::Shut(Refused::Draining)]);
+    assert_eq!(rig.start("a", 1).await.unwrap(), Err(Refused::Draining));
+    assert_eq!(rig.start("a", 2).await.unwrap(), Err(Refused::Draining));
+    assert_eq!(rig.log.seen().len(), 1, "not asked again");
+    assert_eq!(rig.stage.stop(Duration::from_secs(1)).await, 0);
 }
 
 #[tokio::test]

@@ -44,6 +44,7 @@ struct Inner {
     state: State,
     index: u64,
     fates: VecDeque<Fate>,
+    has_ended: bool,
     /// Packs as they came, those that were lost too.
     seen: Vec<Pack>,
 }
@@ -58,6 +59,7 @@ impl Log {
             state,
             index: 0,
             fates: VecDeque::new(),
+            has_ended: false,
             seen: Vec::new(),
         };
         let log = Self {
@@ -93,6 +95,12 @@ impl Log {
     /// From now on no answer arrives.
     pub(super) fn hold(&self) {
         self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    /// What is under way is never answered, and nothing more is taken.
+    pub(super) fn end(&self) {
+        self.inner.lock().unwrap().has_ended = true;
+        self.let_go();
     }
 
     /// So many answers may arrive.
@@ -135,7 +143,10 @@ impl Propose for Door {
             panic!("only packs")
         };
         inner.seen.push(pack);
-        let fate = inner.fates.pop_front().unwrap_or(Fate::Taken);
+        let fate = match inner.fates.pop_front() {
+            _ if inner.has_ended => Fate::Shut(Refused::Draining),
+            fate => fate.unwrap_or(Fate::Taken),
+        };
         let result = match fate {
             Fate::Taken => Ok(inner.take(EntryKind::Command, command)),
             Fate::TakenUnsaid => {
@@ -149,6 +160,9 @@ impl Propose for Door {
         };
         let answer = async move {
             log.gate.acquire().await.unwrap().forget();
+            if log.inner.lock().unwrap().has_ended {
+                return Err(Refused::Unknown);
+            }
             result
         };
         Box::pin(std::future::ready(Ok(Box::pin(answer) as Answer)))

@@ -9,7 +9,7 @@
 mod process;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use process::{Place, text_with_lines};
 use serde_json::{Value, json};
@@ -114,6 +114,23 @@ fn a_person_reads_status_tail_export_and_inspect() {
     assert!(
         inspected.contains("task student-sheet: version 1"),
         "{inspected}"
+    );
+}
+
+#[test]
+fn what_the_banner_says_can_be_pasted() {
+    let place = Place::new();
+    place.write("formspool.toml", "[admin]\ntoken_file = \"bare.token\"\n");
+    let node = place.serve();
+    assert!(place.path("bare.token").exists());
+    let line = format!("{} status", node.banner["command"].as_str().unwrap());
+    let mut shell = Command::new("/bin/sh");
+    let shell = shell.args(["-c", &line]).current_dir(place.path(""));
+    let output = shell.env_clear().output().unwrap();
+    assert!(
+        stdout(&output).contains("student-data"),
+        "{line}: {}",
+        stderr(&output)
     );
 }
 

@@ -103,6 +103,49 @@ async fn a_table_has_the_columns_of_all_versions() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_table_that_waited_has_the_columns_of_what_came() {
+    let house = House::new();
+    let path = format!("{PATH}?wait=30s");
+    let news = async {
+        tokio::time::advance(Duration::from_secs(5)).await;
+        let mut form = student();
+        form["schema"]["properties"]["city"] = json!({ "type": "string" });
+        house.define(&form);
+        let body = r#"{"name":"B","email":"b@example.com","city":"X"}"#;
+        house.post_json("/f/student", body).await;
+    };
+    let (table, ()) = tokio::join!(house.read(&path, "text/csv"), news);
+    let rows: Vec<&str> = table.text.lines().collect();
+    assert!(rows[0].ends_with(",tags,city"), "{rows:?}");
+    assert!(rows[1].ends_with(",X"), "{rows:?}");
+}
+
+#[tokio::test]
+async fn a_page_of_withheld_ones_has_a_bound_and_leaves_none_out() {
+    let house = House::new();
+    for _ in 0..20 {
+        let long = "x".repeat(250_000);
+        let body =
+            format!(r#"{{"name":"n","email":"e@example.com","tags":["{long}"],"_gotcha":"x"}}"#);
+        house.post_json("/f/student", body).await;
+    }
+    let (mut next, mut pages) = (json!("0:0"), Vec::new());
+    while pages.last() != Some(&0) {
+        let path = format!(
+            "/v1/forms/student/withheld?limit=1000&after={}",
+            next.as_str().unwrap()
+        );
+        let page = house.read(&path, "*/*").await;
+        assert!(page.text.len() < 5 << 20);
+        let page = page.json();
+        pages.push(page["withheld"].as_array().unwrap().len());
+        next = page["next"].clone();
+    }
+    assert_eq!(pages.iter().sum::<usize>(), 20);
+    assert!(pages.len() > 2, "{pages:?}");
+}
+
 #[tokio::test]
 async fn parameters_that_cannot_be_are_refused() {
     let house = House::new();

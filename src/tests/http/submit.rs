@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::StatusCode;
+use formspool::http::HttpConfig;
 use serde_json::json;
 
 use crate::house::{ADA, FORM_KEY, House, TOKEN, keyed, request};
@@ -224,6 +225,27 @@ async fn only_listed_sites_may_submit_from_a_browser() {
         said.header("access-control-allow-origin"),
         "https://school.example"
     );
+}
+
+#[tokio::test]
+async fn a_page_behind_a_proxy_that_asks_by_another_name_may_submit() {
+    let house = House::with(HttpConfig {
+        public_url: "https://forms.example".to_owned(),
+        ..HttpConfig::default()
+    });
+    for (origin, status) in [
+        ("https://forms.example", StatusCode::CREATED),
+        ("http://forms.example", StatusCode::FORBIDDEN),
+        ("https://evil.example", StatusCode::FORBIDDEN),
+    ] {
+        let headers = [
+            ("content-type", "application/json"),
+            ("origin", origin),
+            ("host", "10.0.0.7:8080"),
+        ];
+        let sent = request("POST", "/f/student", &headers, Body::from(ADA));
+        assert_eq!(house.ask(sent).await.status, status, "{origin}");
+    }
 }
 
 #[tokio::test]

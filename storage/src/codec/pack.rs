@@ -133,6 +133,21 @@ pub(super) fn write_pack(pack: &Pack, bytes: &mut Vec<u8>) {
     }
 }
 
+/// Who sent the pack of a `Submit` payload; `None`: the payload is something else.
+pub(crate) fn sender(payload: &[u8]) -> Option<Sender> {
+    let &[kind, version, ref body @ ..] = payload else {
+        return None;
+    };
+    if kind != super::SUBMIT || version != super::VERSION {
+        return None;
+    }
+    let (node, boot): (u32, u64) = bincode::decode_from_slice(body, format()).ok()?.0;
+    Some(Sender {
+        node: NodeId(node),
+        boot,
+    })
+}
+
 /// The pack of a `Submit` payload; its head is checked as well.
 pub(crate) fn read_pack(payload: &[u8]) -> Result<WirePack<'_>, Error> {
     let &[kind, version, ref body @ ..] = payload else {

@@ -5,8 +5,9 @@
 //! state/closed   Applied as it was when the rows were synced, crc32 (only between two lives)
 //! quarantine/    state-1, state-2, … as they were found
 //! ```
-//! Holds: the word is taken away before a row can change, so it never speaks for other rows than
-//! those it was left with. Without it every row is read and the digest compared.
+//! Holds: taking the word away is the first thing that opening does, whatever it finds next, so it
+//! never speaks for other rows than those it was left with. Without it every row is read and the
+//! digest compared.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::open::{PROGRESS_STEP, Phase, Progress, StateParts};
 use super::{Engine, LAYOUT, StateConfig, keys, view};
 use crate::codec;
 use crate::command::Policy;
-use crate::disk::Disk;
+use crate::disk::{Disk, create_dir_durably};
 use crate::error::Error;
 use crate::ids::{Index, LogId};
 use crate::rows::{FjallRows, KeyRange, Rows, Side};
@@ -70,8 +71,7 @@ impl Home {
     pub(super) fn rows(&self, config: &StateConfig) -> Result<Arc<dyn Rows>, Error> {
         match config.engine {
             Engine::Fjall => {
-                self.disk
-                    .create_dir_all(&self.dir)
+                create_dir_durably(&*self.disk, &self.dir)
                     .map_err(Error::io("create", &self.dir))?;
                 Ok(Arc::new(FjallRows::open(&self.rows_dir(), config)?))
             }
@@ -80,9 +80,10 @@ impl Home {
         }
     }
 
-    /// Whether the rows are to be kept.
+    /// Whether the rows are to be kept, given the word that was left for them.
     pub(super) fn judge(
         &self,
+        word: Option<Applied>,
         parts: &StateParts<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Verdict, Error> {
@@ -93,7 +94,6 @@ impl Home {
             Err(error @ Error::Locked { .. }) => return Err(error),
             Err(error) => return build(error.to_string()),
         };
-        let word = self.take_word()?;
         let applied = match read_applied(&*rows) {
             Ok(applied) => applied,
             Err(why) => return build(why),
@@ -171,7 +171,7 @@ impl Home {
     }
 
     /// What an orderly end left, which is gone after this: from now on rows change again.
-    fn take_word(&self) -> Result<Option<Applied>, Error> {
+    pub(super) fn take_word(&self) -> Result<Option<Applied>, Error> {
         let path = self.word();
         if !self
             .disk

@@ -175,7 +175,7 @@ pub(crate) fn place(form: FormId, first: Seq) -> Vec<u8> {
 pub(crate) fn places_through(form: FormId, seq: Seq) -> KeyRange {
     KeyRange {
         start: place(form, Seq(0)),
-        end: place(form, seq.next()),
+        end: super::overlay::successor(&place(form, seq)),
     }
 }
 

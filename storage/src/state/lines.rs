@@ -20,7 +20,6 @@ use crate::rows::{self, KeyRange, Side};
 const RUN_LINES_MAX: u32 = 64;
 /// A line's digest and id.
 pub(super) const LINE_BYTES: usize = 32;
-/// The row of lines `first` (in its key) and following.
 /// The row of a line (in its key) and those that follow it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Lines {

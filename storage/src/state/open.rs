@@ -91,13 +91,14 @@ impl State {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Opened), Error> {
         let home = Home::new(parts);
+        let word = home.take_word()?;
         let is_new = !home.has_rows(parts.config)?;
         let verdict = if is_new {
             Verdict::Build {
                 why: "there was no state".to_owned(),
             }
         } else {
-            home.judge(parts, progress)?
+            home.judge(word, parts, progress)?
         };
         let why = match verdict {
             Verdict::Keep(rows) => {

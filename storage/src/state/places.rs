@@ -5,6 +5,7 @@
 //! seqs from 1 to its head without hole or overlap, and positions grow with seqs. `source` says
 //! where the payload lies; it differs from `at` only for what was withheld first.
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 use serde::{Deserialize, Serialize};
@@ -54,6 +55,18 @@ impl Run {
     /// Where record number `nth` of the run is delivered, and where its payload lies.
     pub(crate) const fn nth(&self, nth: u32) -> (Position, Position) {
         (step(self.at, nth), step(self.source, nth))
+    }
+
+    /// How many of its records are delivered at or before `after`.
+    pub(crate) fn passed(&self, after: Position) -> u32 {
+        match self.at.index.cmp(&after.index) {
+            Ordering::Less => self.count,
+            Ordering::Greater => 0,
+            Ordering::Equal => {
+                let slots = after.slot.0.checked_sub(self.at.slot.0);
+                slots.map_or(0, |slots| slots.saturating_add(1).min(self.count))
+            }
+        }
     }
 
     fn is_continued_by(&self, next: &Self) -> bool {
@@ -131,34 +144,24 @@ pub(crate) fn scan_at(
     after: Position,
     each: &mut dyn FnMut(Run) -> Result<ControlFlow<()>, Error>,
 ) -> Result<(), Error> {
-    let mut begin = after;
+    let behind = super::overlay::successor(&keys::at(after));
     let before = KeyRange {
         start: vec![keys::AT],
-        end: keys::at(step(after, 1)),
+        end: behind.clone(),
     };
-    if let Some((key, value)) = rows.end(&before, Side::Last)? {
-        let position = keys::tail_position(&key);
-        let run: At = codec::decode_row("a run by position", &value)?;
-        if position.index == after.index && position.slot.0 + run.count > after.slot.0 + 1 {
-            begin = position;
-        } else {
-            begin.slot = Slot(after.slot.0.saturating_add(1));
+    let holding = match rows.end(&before, Side::Last)? {
+        Some((key, value)) => {
+            let run = decode_at(&key, &value)?;
+            (run.passed(after) < run.count).then_some(key)
         }
-    }
+        None => None,
+    };
     let range = KeyRange {
-        start: keys::at(begin),
+        start: holding.unwrap_or(behind),
         end: vec![keys::AT + 1],
     };
     rows.scan(&range, Side::First, &mut |key, value| {
-        let At { form, first, count } = codec::decode_row("a run by position", value)?;
-        let at = keys::tail_position(key);
-        each(Run {
-            form,
-            first,
-            count,
-            at,
-            source: at,
-        })
+        each(decode_at(key, value)?)
     })
 }
 
@@ -230,6 +233,19 @@ fn halve(
 fn at_or_before(rows: &dyn Read, form: FormId, seq: Seq) -> Result<Option<Run>, Error> {
     let found = rows.end(&keys::places_through(form, seq), Side::Last)?;
     found.map(|(key, value)| decode(&key, &value)).transpose()
+}
+
+/// A run by position; where its payload lies only its place by seq tells.
+fn decode_at(key: &[u8], value: &[u8]) -> Result<Run, Error> {
+    let At { form, first, count } = codec::decode_row("a run by position", value)?;
+    let at = keys::tail_position(key);
+    Ok(Run {
+        form,
+        first,
+        count,
+        at,
+        source: at,
+    })
 }
 
 fn decode(key: &[u8], value: &[u8]) -> Result<Run, Error> {

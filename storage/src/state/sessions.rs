@@ -7,15 +7,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::overlay::get_pieces;
-use super::{Apply, keys};
+use super::{Apply, State, keys, view};
 use crate::codec;
 use crate::command::Sender;
 use crate::error::Error;
 use crate::ids::{Index, NodeId, Seq};
 use crate::outcome::{Outcome, PackOutcome, SlotOutcome, Terms};
+use crate::rows::Read;
+use crate::wal::{EntryKind, Wal};
 
 /// Twice what a sender has under way.
 const OUTCOMES_KEPT: usize = 8;
+/// How much of the log a look for boots holds in memory.
+const READ_BYTES_MAX: usize = 4 << 20;
 
 /// A session's row.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -136,6 +140,41 @@ impl Apply<'_> {
         }
         Ok(())
     }
+}
+
+impl State {
+    /// The newest boot of `node` that took part in the log: its session's, or that of a pack in the
+    /// log that is not applied here yet. 0: none. A new life needs a greater one, or its packs would
+    /// be answered with the outcomes of another life's.
+    pub fn last_boot(&self, wal: &Wal, node: NodeId) -> Result<u64, Error> {
+        let mut last = self.view().session_boot(node)?.unwrap_or(0);
+        let end = wal.last().map_or(Index(0), |last| last.index).next();
+        let mut next = self.applied().map_or(Index(1), |id| id.index.next());
+        next = next.max(wal.first().unwrap_or(end));
+        while next < end {
+            let entries = wal.read(next..end, READ_BYTES_MAX)?;
+            if entries.is_empty() {
+                let what = "the log ends before the last entry that it says it holds";
+                return Err(Error::Unfit { what });
+            }
+            for entry in entries {
+                next = entry.id.index.next();
+                if entry.kind == EntryKind::Command
+                    && let Some(sender) = codec::sender(&entry.payload)
+                    && sender.node == node
+                {
+                    last = last.max(sender.boot);
+                }
+            }
+        }
+        Ok(last)
+    }
+}
+
+/// The boot that a node's session belongs to.
+pub(super) fn boot(rows: &dyn Read, node: NodeId) -> Result<Option<u64>, Error> {
+    let session: Option<Session> = view::load(rows, &keys::session(node), "a session")?;
+    Ok(session.map(|session| session.boot))
 }
 
 fn ring(number: u64) -> usize {

@@ -1,7 +1,9 @@
 //! What anyone may read of the state, from any thread.
 //!
-//! Holds: a view shows applied entries only, each whole or not at all; answers that read several
-//! rows take a snapshot of them. A view never writes and never blocks the one who applies.
+//! Holds: a view shows applied entries only, each whole or not at all, because every answer comes
+//! from a snapshot, and from one only; the rows themselves would show a write that is half done.
+//! Each answer is as new as its own snapshot. A view never writes and never blocks the one who
+//! applies.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,7 +23,7 @@ use super::{dedupe, expiry, forms, keys, parked, tasks};
 use crate::codec::{self, WireKey};
 use crate::command::{Key, Policy};
 use crate::error::Error;
-use crate::ids::{FormId, Index, LogId, Position, Seq};
+use crate::ids::{FormId, Index, LogId, NodeId, Position, Seq, Slot};
 use crate::metrics::StateMetrics;
 use crate::outcome::Placed;
 use crate::rows::{KeyRange, Read, Rows, Side};
@@ -34,6 +36,7 @@ pub struct StateView {
 
 /// What the one who applies and those who read have in common.
 pub(crate) struct Shared {
+    /// To read from another thread than the one that writes: through a snapshot.
     pub(crate) rows: Arc<dyn Rows>,
     /// Written after each apply, once its rows are visible.
     pub(crate) applied: Mutex<Applied>,
@@ -119,7 +122,7 @@ impl StateView {
 
     /// The form's last seq; 0: none yet.
     pub fn head(&self, form: FormId) -> Result<Seq, Error> {
-        let head = load(&*self.shared.rows, &keys::head(form), "a head")?;
+        let head = load(&*self.rows(), &keys::head(form), "a head")?;
         Ok(head.unwrap_or_default())
     }
 
@@ -204,12 +207,26 @@ impl StateView {
         after: Position,
         count_max: usize,
     ) -> Result<Vec<Position>, Error> {
-        let mut found = Vec::new();
         let range = KeyRange {
             start: super::overlay::successor(&keys::withheld(form, after)),
             end: keys::withheld(FormId(form.0.saturating_add(1)), Position::default()),
         };
-        self.shared.rows.scan(&range, Side::First, &mut |key, _| {
+        self.withheld_between(&range, count_max)
+    }
+
+    /// Where the withheld submissions of one entry lie: no more than a pack holds.
+    pub(crate) fn withheld_in(&self, form: FormId, index: Index) -> Result<Vec<Position>, Error> {
+        let at = |slot| keys::withheld(form, Position { index, slot });
+        let range = KeyRange {
+            start: at(Slot(0)),
+            end: super::overlay::successor(&at(Slot(u32::MAX))),
+        };
+        self.withheld_between(&range, usize::MAX)
+    }
+
+    fn withheld_between(&self, range: &KeyRange, count_max: usize) -> Result<Vec<Position>, Error> {
+        let mut found = Vec::new();
+        self.rows().scan(range, Side::First, &mut |key, _| {
             if found.len() == count_max {
                 return Ok(ControlFlow::Break(()));
             }
@@ -221,27 +238,32 @@ impl StateView {
 
     /// The hash of the token of that name.
     pub fn token_hash(&self, name: &str) -> Result<Option<[u8; 32]>, Error> {
-        load(&*self.shared.rows, &keys::token(name), "a token")
+        load(&*self.rows(), &keys::token(name), "a token")
     }
 
     /// How durable an acknowledged submission is, from the next entry on.
     pub fn policy(&self) -> Result<Policy, Error> {
-        Ok(load(&*self.shared.rows, &keys::fact_policy(), "the policy")?.unwrap_or_default())
+        Ok(load(&*self.rows(), &keys::fact_policy(), "the policy")?.unwrap_or_default())
     }
 
     /// Whether a policy was ever set by command (at genesis it is).
     pub fn has_policy(&self) -> Result<bool, Error> {
-        Ok(self.shared.rows.get(&keys::fact_policy())?.is_some())
+        Ok(self.rows().get(&keys::fact_policy())?.is_some())
+    }
+
+    /// The boot that the session of `node` belongs to; `None`: it has none.
+    pub fn session_boot(&self, node: NodeId) -> Result<Option<u64>, Error> {
+        super::sessions::boot(&*self.rows(), node)
     }
 
     /// Which rules run.
     pub fn level(&self) -> Result<u32, Error> {
-        Ok(load(&*self.shared.rows, &keys::fact_level(), "the level")?.unwrap_or(1))
+        Ok(load(&*self.rows(), &keys::fact_level(), "the level")?.unwrap_or(1))
     }
 
     /// What the log may forget: entries at or below.
     pub fn horizon(&self) -> Result<Index, Error> {
-        Ok(load(&*self.shared.rows, &keys::fact_horizon(), "the horizon")?.unwrap_or_default())
+        Ok(load(&*self.rows(), &keys::fact_horizon(), "the horizon")?.unwrap_or_default())
     }
 
     /// Both digests at the last applied entry.
@@ -302,12 +324,7 @@ impl StateView {
                 let run = run.ok_or(Error::Unfit {
                     what: "a run has no place by seq",
                 })?;
-                let passed = if run.at <= after {
-                    after.slot.0 - run.at.slot.0 + 1
-                } else {
-                    0
-                };
-                count += usize::try_from(run.count - passed).unwrap_or(usize::MAX);
+                count += usize::try_from(run.count - run.passed(after)).unwrap_or(usize::MAX);
                 runs.push(run);
             }
             Ok(ControlFlow::Continue(()))
@@ -317,11 +334,14 @@ impl StateView {
 
     /// The first seq of `form` that is delivered after `position`, if there is one.
     pub(crate) fn seq_after(&self, form: FormId, position: Position) -> Result<Option<Seq>, Error> {
-        super::places::seq_after(&*self.rows(), form, position, self.head(form)?)
+        // From one snapshot: a head that is newer than the places would promise what they lack.
+        let rows = self.rows();
+        let head = load(&*rows, &keys::head(form), "a head")?;
+        super::places::seq_after(&*rows, form, position, head.unwrap_or_default())
     }
 
     fn clock(&self) -> Result<expiry::Clock, Error> {
-        Ok(load(&*self.shared.rows, &keys::fact_clock(), "the clock")?.unwrap_or_default())
+        Ok(load(&*self.rows(), &keys::fact_clock(), "the clock")?.unwrap_or_default())
     }
 
     fn rows(&self) -> Box<dyn Read> {

@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) is_closing: bool,
     /// The writer sleeps: only then is a wake-up worth a system call.
     is_writer_idle: bool,
+    /// Somebody waits for room: as above.
+    is_room_wanted: bool,
 }
 
 /// What the writer does next.
@@ -86,6 +88,7 @@ impl Core {
             segments: parts.segments,
             is_closing: false,
             is_writer_idle: false,
+            is_room_wanted: false,
         };
         Self {
             state: Mutex::new(state),
@@ -110,11 +113,13 @@ impl Core {
     /// Waits until `bytes` more may wait for the writer.
     pub(super) fn state_with_room(&self, bytes: usize) -> MutexGuard<'_, State> {
         let bytes_max = self.config.queue_bytes_max;
-        self.room
-            .wait_while(self.state(), |state| {
-                !state.queue.has_room(bytes, bytes_max) && !self.has_ended()
-            })
-            .unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state();
+        while !state.queue.has_room(bytes, bytes_max) && !self.has_ended() {
+            state.is_room_wanted = true;
+            let waited = self.room.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+        state
     }
 
     /// Hands a job over; gives it back where nobody is left to take it.
@@ -173,8 +178,11 @@ impl Core {
         self.metrics
             .queue_bytes
             .set(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));
+        let is_room_wanted = std::mem::take(&mut state.is_room_wanted);
         drop(state);
-        self.room.notify_all();
+        if is_room_wanted {
+            self.room.notify_all();
+        }
     }
 
     /// For the writer: it is gone, however it went. Who waits for room is let in to be refused.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::entry::SegmentId;
 use super::format::SegmentHeader;
-use crate::disk::{Disk, File, Open};
+use crate::disk::{Disk, File, Open, create_dir_durably};
 use crate::error::Error;
 
 /// The directory of one log.
@@ -34,25 +34,7 @@ impl Directory {
 
     /// Makes the directory, and those above it that are not there, durably.
     pub(super) fn ensure(&self) -> Result<(), Error> {
-        let mut unsynced = vec![self.path.as_path()];
-        for dir in self.path.ancestors().skip(1) {
-            let is_there = dir.as_os_str().is_empty()
-                || self.disk.exists(dir).map_err(Error::io("look for", dir))?;
-            if is_there {
-                break;
-            }
-            unsynced.push(dir);
-        }
-        self.disk
-            .create_dir_all(&self.path)
-            .map_err(Error::io("create", &self.path))?;
-        for dir in unsynced.into_iter().rev() {
-            let parent = dir.parent().unwrap_or_else(|| Path::new("."));
-            self.disk
-                .sync_dir(parent)
-                .map_err(Error::io("sync", parent))?;
-        }
-        Ok(())
+        create_dir_durably(&*self.disk, &self.path).map_err(Error::io("create", &self.path))
     }
 
     /// Keeps every other process out until the guard drops.

@@ -64,8 +64,9 @@ pub struct Recovered {
 pub enum Tail {
     /// It ends with a whole batch.
     Clean,
-    /// The last write had not been finished: it was never acknowledged as synced, and is left out.
-    /// The bytes stay where they are.
+    /// The last write is not whole, and nothing behind it proves that it was synced. Ambiguous:
+    /// most likely it was never finished, but a synced one that was damaged after a crash looks
+    /// the same. It is left out; the bytes stay where they are.
     Torn {
         /// The file.
         segment: SegmentId,

@@ -1,4 +1,4 @@
-//! Opening a log: read every batch, judge what is damaged, cut only what was never acknowledged.
+//! Opening a log: read every batch, judge what is damaged, cut only what nothing proves was synced.
 //!
 //! | at the place of the next batch | later in the last segment | verdict |
 //! |---|---|---|
@@ -8,10 +8,15 @@
 //! | anything but a batch | a later segment says that it was there | corrupt |
 //!
 //! Holds: a batch is written only after the one before it was synced (or says in its header how
-//! far the syncs had got), and a segment begins only after all before it was synced. So what is
-//! called torn was never acknowledged as synced. Everything else that is not as written is an
-//! error with its place: nothing is repaired, moved or deleted, and the log does not open.
-//! Old files are never edited: the end of a torn one stands in the header of the next.
+//! far the syncs had got), and a segment begins only after all before it was synced. So damage to a
+//! synced batch is told from a torn write by what stands behind it. Everything else that is not as
+//! written is an error with its place: nothing is repaired, moved or deleted, and the log does not
+//! open. Old files are never edited: the end of a torn one stands in the header of the next.
+//!
+//! What is ambiguous, and called torn: the last batch of a process that crashed. Nothing stands
+//! behind it (an orderly end leaves a batch that does), so a torn write and a synced batch that was
+//! damaged later look alike. In the second case what was acknowledged is left out; a single node's
+//! state that had applied it is then ahead of the log, which stops the node (`Error::Vanished`).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -199,8 +204,8 @@ impl Scan {
         Ok(Step::Batch(header))
     }
 
-    /// No whole batch at the walk's place in the last segment: torn, unless a later batch proves
-    /// that this one had been synced.
+    /// No whole batch at the walk's place in the last segment: called torn, unless a later batch
+    /// proves that this one had been synced.
     fn judge_tail(
         &mut self,
         directory: &Directory,

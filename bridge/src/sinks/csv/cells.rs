@@ -7,7 +7,8 @@
 //!
 //! Holds: columns are only ever added, at the end. Text never runs as a formula: a cell of text
 //! that starts with one of `= + - @ TAB CR` gets a leading `'`. Numbers are written digit by digit
-//! as they were sent; arrays and objects as their JSON; null and absent are empty.
+//! as they were sent; arrays and objects as their JSON; null and absent are empty. `src/http/render.rs`
+//! keeps the same rule in words of its own: no arrow leads from the doors to here.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

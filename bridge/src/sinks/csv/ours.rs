@@ -134,7 +134,7 @@ impl Setup {
                 self.sync_dir()?;
                 tracing::warn!(
                     path = %path.display(), kept = %kept.display(), what,
-                    "sheet is not as it was left; it is kept, and written anew"
+                    "sheet is kept under another name, and written anew"
                 );
                 return Ok(());
             }

@@ -12,7 +12,8 @@
 //! - bytes up to the mark are never changed in place. A sheet with more columns is written under
 //!   another name and renamed over; the sidecar knows both until then;
 //! - a sheet that is not as it was left (shorter, edited, replaced, removed) is somebody's work: it
-//!   is kept under another name, and ours is written anew from the beginning.
+//!   is kept under another name, and ours is written anew from the beginning. So is a sheet that
+//!   holds rows of a log that lost them.
 
 use std::sync::Arc;
 
@@ -82,15 +83,27 @@ impl Sheet {
             }
         }
         if stat.is_some_and(|stat| stat.len > 0) {
-            setup.keep_aside(what)?;
-        } else if stat.is_none() && known.is_some_and(|known| known.head == *head) {
+            return Self::set_aside(setup, what);
+        }
+        if stat.is_none() && known.is_some_and(|known| known.head == *head) {
             tracing::warn!(path = %names.csv.display(), "sheet is gone; it is written anew");
         }
-        Ok(Self {
+        Ok(Self::new(setup))
+    }
+
+    /// Keeps the file under another name. The sidecar stays, and speaks of no file: whoever opens
+    /// the sheet before its next row begins it anew too.
+    pub(super) fn set_aside(setup: Arc<Setup>, what: &str) -> Result<Self, Fault> {
+        setup.keep_aside(what)?;
+        Ok(Self::new(setup))
+    }
+
+    fn new(setup: Arc<Setup>) -> Self {
+        Self {
             setup,
             columns: Columns::default(),
             page: None,
-        })
+        }
     }
 
     fn resume(
@@ -138,6 +151,11 @@ impl Sheet {
     /// Everything up to here stands in the sheet, durably; `None` while it holds no record.
     pub(super) fn position(&self) -> Option<Position> {
         self.page.as_ref().and_then(|page| page.mark.position)
+    }
+
+    /// The last row's id.
+    pub(super) fn id(&self) -> Option<&String> {
+        self.page.as_ref().and_then(|page| page.mark.id.as_ref())
     }
 
     /// Adds a batch's rows. When it returns `Ok`, they and their mark are durable. After an error
@@ -229,6 +247,7 @@ impl Setup {
         let mut mark = Mark {
             position: page.as_ref().and_then(|page| page.mark.position),
             seq: page.as_ref().map_or(0, |page| page.mark.seq),
+            id: page.as_ref().and_then(|page| page.mark.id.clone()),
             length,
             crc,
             last_crc: last_crc(&*file, csv_new, length)?,
@@ -284,6 +303,7 @@ impl Setup {
         let mark = Mark {
             position: Some(last.position),
             seq: last.seq,
+            id: Some(last.id.clone()),
             length,
             crc: hasher.finalize(),
             last_crc: last_crc(&*page.file, path, length)?,

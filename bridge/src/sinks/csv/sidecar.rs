@@ -22,7 +22,7 @@ use crate::record::Position;
 
 /// The version of this layout. Another one is not read.
 const VERSION: u32 = 1;
-/// When it is begun anew: some 300 marks.
+/// When it is begun anew: some 250 marks.
 const SIDECAR_BYTES_MAX: u64 = 64 << 10;
 /// Whatever a power cut tore in bytes that were synced long before lies within these: a disk
 /// writes no larger piece at once.
@@ -68,6 +68,9 @@ pub(super) struct Mark {
     pub(super) position: Option<Position>,
     /// The last row's seq; 0 while there is none.
     pub(super) seq: u64,
+    /// The last row's id: tells it from another that stands at its position in another log.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(super) id: Option<String>,
     /// The sheet's bytes that are ours; what stands behind them is not.
     pub(super) length: u64,
     /// Of all of them.
@@ -276,6 +279,7 @@ mod tests {
                 slot: 0,
             }),
             seq,
+            id: None,
             length: seq * 10,
             crc: 1,
             last_crc: 2,
