@@ -2,7 +2,8 @@
 //!
 //! Holds: at most one request is under way on it; every call ends within `CALL_TIME`; a failure
 //! says whether the request can have reached the other side. No pool and no hidden retry: a
-//! tester must know what it sent.
+//! tester must know what it sent. Only a kept connection that was closed before the first byte is
+//! replaced.
 
 pub(crate) mod api;
 pub(crate) mod raw;
@@ -12,9 +13,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{CONTENT_TYPE, HOST, HeaderMap};
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -184,28 +186,7 @@ impl Client {
         let request = self
             .request(call)
             .map_err(|error| Failure::NotSent(error.to_string()))?;
-        let open = match self.open.take().filter(|open| !open.sender.is_closed()) {
-            Some(open) => open,
-            None => connect(self.address).await.map_err(Failure::NotSent)?,
-        };
-        let open = self.open.insert(open);
-        open.sender
-            .ready()
-            .await
-            .map_err(|error| Failure::NotSent(error.to_string()))?;
-        let answer = match open.sender.try_send_request(request).await {
-            Ok(answer) => answer,
-            Err(mut failed) => {
-                // hyper gives the request back where it was never put on the wire.
-                let is_back = failed.take_message().is_some();
-                let why = failed.into_error().to_string();
-                return Err(if is_back {
-                    Failure::NotSent(why)
-                } else {
-                    Failure::Unknown(why)
-                });
-            }
-        };
+        let answer = self.send(request).await?;
         let (head, mut frames) = answer.into_parts();
         while let Some(frame) = frames.frame().await {
             let frame = frame.map_err(|error| Failure::Unknown(error.to_string()))?;
@@ -216,6 +197,40 @@ impl Client {
             }
         }
         Ok((head.status.as_u16(), head.headers))
+    }
+
+    /// On the kept connection, or on a new one where the server has closed that meanwhile: known
+    /// only where not one byte of the request was put on the wire.
+    async fn send(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, Failure> {
+        loop {
+            let kept = self.open.take();
+            let is_kept = kept.is_some();
+            let open = match kept {
+                Some(open) => open,
+                None => connect(self.address).await.map_err(Failure::NotSent)?,
+            };
+            let open = self.open.insert(open);
+            let why = match open.sender.ready().await {
+                Err(error) => error.to_string(),
+                Ok(()) => match open.sender.try_send_request(request).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(mut failed) => {
+                        // hyper gives the request back where it was never put on the wire.
+                        let back = failed.take_message();
+                        let why = failed.into_error().to_string();
+                        request = back.ok_or_else(|| Failure::Unknown(why.clone()))?;
+                        why
+                    }
+                },
+            };
+            self.open = None;
+            if !is_kept {
+                return Err(Failure::NotSent(why));
+            }
+        }
     }
 
     fn request(&self, call: &Call) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
