@@ -11,11 +11,6 @@ use formspool::cli;
 /// Something went wrong, and one message says what. (2 is clap's: the command line is wrong.)
 const FAILED: u8 = 1;
 
-// A tenth of the time under load went into the system's allocator; this one also keeps memory flat
-// where many threads free what others allocated.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
