@@ -114,7 +114,7 @@ impl Node {
         let token = genesis::settle(&raft, &*disk, config).await?;
         genesis::define(&raft, &found).await?;
 
-        let inside = Inside::new(config, &raft, &stages, metrics)?;
+        let inside = Inside::new(config, &raft, &stages, metrics).await?;
         ticker::spawn(&raft, &stages.clock);
         let stage = stages.doors.clone();
         let router = http::public_router(inside.doors(sync, &stage));

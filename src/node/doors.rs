@@ -33,7 +33,7 @@ pub(super) struct Inside<'a> {
 
 impl<'a> Inside<'a> {
     /// Builds them over a log that is open.
-    pub(super) fn new(
+    pub(super) async fn new(
         config: &'a Config,
         raft: &raft::Node,
         stages: &Stages,
@@ -72,7 +72,7 @@ impl<'a> Inside<'a> {
         let Stage { token, tracker } = stages.bridge.clone();
         let bridge = Bridge::spawn(settings, parts, tasks::specs(&view)?, tracker, token);
         tasks::follow(raft, &bridge, &stages.clock);
-        let overview = Overview::spawn(&bridge, &stages.clock);
+        let overview = Overview::spawn(&bridge, &stages.clock).await;
         Ok(Self {
             config,
             raft: raft.clone(),

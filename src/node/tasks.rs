@@ -24,22 +24,27 @@ pub(super) struct Overview {
 const REFRESH: Duration = Duration::from_secs(1);
 
 impl Overview {
-    /// Refreshes until the stage stops.
-    pub(super) fn spawn(bridge: &Bridge, stage: &Stage) -> Self {
+    /// Refreshes until the stage stops. Returns with a first status, so that nobody who asks as
+    /// soon as the doors are open is told that there are no tasks.
+    pub(super) async fn spawn(bridge: &Bridge, stage: &Stage) -> Self {
         let overview = Self::default();
+        overview.refresh(bridge).await;
         let (bridge, own, mine) = (bridge.clone(), stage.clone(), overview.clone());
         stage.spawn(async move {
             loop {
-                let tasks = bridge.status().await;
-                *mine.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
                 tokio::select! {
                     biased;
                     () = own.stopping() => return,
-                    () = tokio::time::sleep(REFRESH) => {}
+                    () = tokio::time::sleep(REFRESH) => mine.refresh(&bridge).await,
                 }
             }
         });
         overview
+    }
+
+    async fn refresh(&self, bridge: &Bridge) {
+        let tasks = bridge.status().await;
+        *self.tasks.lock().unwrap_or_else(PoisonError::into_inner) = tasks;
     }
 
     /// All tasks.
