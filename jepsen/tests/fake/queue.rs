@@ -35,6 +35,9 @@ impl Queue {
             .append(true)
             .open(path)
             .unwrap();
+        // A kill may have torn the last line: what comes next must not be appended to it.
+        let whole = lines.rfind('\n').map_or(0, |end| end + 1);
+        log.set_len(u64::try_from(whole).unwrap()).unwrap();
         let mut queue = Self {
             data,
             mutant,
