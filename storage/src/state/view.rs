@@ -93,11 +93,6 @@ impl StateView {
         }
     }
 
-    /// The form of that number, retired or not.
-    pub fn form_by_id(&self, form: FormId) -> Result<Option<FormRow>, Error> {
-        forms::row(&*self.rows(), form)
-    }
-
     /// All forms, by name.
     pub fn forms(&self) -> Result<Vec<FormRow>, Error> {
         let rows = self.rows();
