@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{http, ingest, telemetry};
+use crate::{http, ingest, retention, telemetry};
 
 pub use layers::{Loaded, Sources, load};
 pub use words::default_file;
@@ -36,6 +36,8 @@ pub struct Config {
     pub wal: storage::WalConfig,
     /// The state.
     pub state: storage::StateConfig,
+    /// What the log keeps.
+    pub retention: retention::Config,
     /// Agreement.
     pub raft: raft::Config,
     /// Delivery.
@@ -90,6 +92,7 @@ impl Default for Config {
             limits: ingest::Config::default(),
             wal: storage::WalConfig::default(),
             state: storage::StateConfig::default(),
+            retention: retention::Config::default(),
             raft: raft::Config::default(),
             bridge: bridge::Config::default(),
             log: telemetry::Config::default(),
@@ -124,6 +127,7 @@ impl Config {
         problems.extend(self.limits.problems());
         problems.extend(self.wal.problems());
         problems.extend(self.state.problems());
+        problems.extend(self.retention.problems());
         problems.extend(
             self.raft
                 .problems()

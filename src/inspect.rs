@@ -11,7 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use storage::{Command, Disk, EntryKind, LogId, Marks, Vote, WalItem, decode_command, inspect_wal};
+use storage::{
+    Command, Disk, EntryKind, Floor, HardInfo, LogId, Marks, Vote, WalItem, decode_command,
+    inspect_wal,
+};
 
 /// Why a directory cannot be shown.
 #[derive(Debug, thiserror::Error)]
@@ -73,19 +76,9 @@ pub fn walk(
 fn items_of(item: WalItem, has_payloads: bool) -> Vec<Item> {
     let one = |text: String, json: Value| vec![Item { text, json }];
     match item {
-        WalItem::Segment {
-            id,
-            uuid,
-            first_batch,
-            state,
-        } => one(
-            format!(
-                "segment {id}: log {}, first batch {first_batch}{}",
-                uuid::Uuid::from_bytes(uuid),
-                marks_in_words(&state)
-            ),
-            json!({ "item": "segment", "segment": id.0, "first_batch": first_batch }),
-        ),
+        WalItem::Segment { .. } | WalItem::Footer { .. } | WalItem::HardState(_) => {
+            file_item(&item).into_iter().collect()
+        }
         WalItem::Batch {
             seq,
             offset,
@@ -101,6 +94,14 @@ fn items_of(item: WalItem, has_payloads: bool) -> Vec<Item> {
                     "bytes": bytes, "synced_upto": synced_upto }),
         ),
         WalItem::Entry(entry) => entry_items(&entry, has_payloads),
+        WalItem::Repaired(entry) => {
+            let mut items = one(
+                format!("    repaired entry {}:", entry.id),
+                json!({ "item": "repaired", "id": entry.id }),
+            );
+            items.extend(entry_items(&entry, has_payloads));
+            items
+        }
         WalItem::Vote(vote) => one(
             format!("    vote {}", vote_in_words(&vote)),
             json!({ "item": "vote", "term": vote.term, "node": vote.node,
@@ -127,6 +128,51 @@ fn items_of(item: WalItem, has_payloads: bool) -> Vec<Item> {
             json!({ "item": "damage", "segment": segment.0, "offset": offset, "what": what }),
         ),
     }
+}
+
+/// What files say beside batches; nothing for the rest.
+fn file_item(item: &WalItem) -> Option<Item> {
+    let (text, json) = match item {
+        WalItem::Segment {
+            id,
+            uuid,
+            first_batch,
+            state,
+            version,
+            is_recycled,
+            len,
+        } => (
+            format!(
+                "segment {id}: version {version}, {len} bytes{}, log {}, first batch {first_batch}{}",
+                if *is_recycled { ", recycled" } else { "" },
+                uuid::Uuid::from_bytes(*uuid),
+                marks_in_words(state)
+            ),
+            json!({ "item": "segment", "segment": id.0, "first_batch": first_batch,
+                    "version": version, "bytes": len, "is_recycled": is_recycled }),
+        ),
+        WalItem::Footer { end, points } => (
+            format!("  sealed: batches end at {end}, {points} places charted"),
+            json!({ "item": "footer", "end": end, "points": points }),
+        ),
+        WalItem::HardState(state) => (
+            hardstate_in_words(state),
+            json!({ "item": "hardstate", "generation": state.generation,
+                    "vote": state.vote.map(|vote| json!({ "term": vote.term, "node": vote.node,
+                                                          "is_committed": vote.is_committed })),
+                    "policy": state.policy.to_string(), "floor": floor_in_words(state.floor),
+                    "clean_end": state.clean_end }),
+        ),
+        WalItem::Batch { .. }
+        | WalItem::Entry(_)
+        | WalItem::Repaired(_)
+        | WalItem::Vote(_)
+        | WalItem::TruncateAfter(_)
+        | WalItem::Purge(_)
+        | WalItem::Committed(_)
+        | WalItem::Damage { .. } => return None,
+    };
+    Some(Item { text, json })
 }
 
 fn entry_items(entry: &storage::Entry, has_payloads: bool) -> Vec<Item> {
@@ -246,6 +292,29 @@ fn marks_in_words(marks: &Marks) -> String {
             .map(|vote| format!(", vote {}", vote_in_words(&vote))),
     ];
     marks.into_iter().flatten().collect()
+}
+
+fn hardstate_in_words(state: &HardInfo) -> String {
+    let vote = state.vote.map(|vote| vote_in_words(&vote));
+    let end = state
+        .clean_end
+        .map(|batch| format!(", ended in order at batch {batch}"));
+    format!(
+        "hardstate: generation {}, vote {}, policy {}, floor {}{}",
+        state.generation,
+        vote.unwrap_or_else(|| "none".to_owned()),
+        state.policy,
+        floor_in_words(state.floor),
+        end.unwrap_or_default(),
+    )
+}
+
+fn floor_in_words(floor: Option<Floor>) -> String {
+    match floor {
+        None => "none".to_owned(),
+        Some(Floor::Unknown) => "unknown".to_owned(),
+        Some(Floor::Upto(id)) => format!("entry {} of term {}", id.index, id.term),
+    }
 }
 
 fn vote_in_words(vote: &Vote) -> String {

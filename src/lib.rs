@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod inspect;
 pub mod metrics;
 pub mod node;
+pub mod retention;
 pub mod stage;
 pub mod telemetry;
 pub mod ticker;

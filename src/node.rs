@@ -235,7 +235,7 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener,
     })
 }
 
-async fn probe(disk: &Arc<dyn Disk>, config: &Config) -> Result<SyncLatency, Error> {
+async fn probe(disk: &Arc<dyn Disk>, config: &Config) -> Result<Option<SyncLatency>, Error> {
     let (disk, dir) = (Arc::clone(disk), config.data_dir.clone());
     let measured = tokio::task::spawn_blocking(move || {
         let first = probe_sync(&*disk, &dir, 1)?;
@@ -244,11 +244,20 @@ async fn probe(disk: &Arc<dyn Disk>, config: &Config) -> Result<SyncLatency, Err
             rounds => probe_sync(&*disk, &dir, rounds),
         }
     });
+    // A full disk is no reason not to start: reads go on, and it may have room again soon.
+    let unless_full = |error: storage::Error| {
+        if error.is_full() {
+            Ok(None)
+        } else {
+            Err(error)
+        }
+    };
     let lost = |error| Error::System {
         op: "measure the disk",
         source: std::io::Error::other(error),
     };
-    Ok(measured.await.map_err(lost)??)
+    let measured = measured.await.map_err(lost)?;
+    Ok(measured.map(Some).or_else(unless_full)?)
 }
 
 /// How many more syncs are measured after one that took this long.
@@ -289,7 +298,7 @@ fn banner_of(
     config: &Config,
     started: &raft::Started,
     raft: &raft::Node,
-    (sync, urls, token): (SyncLatency, Urls, Option<String>),
+    (sync, urls, token): (Option<SyncLatency>, Urls, Option<String>),
 ) -> Result<Banner, Error> {
     let view = raft.view();
     let forms = view.forms()?;

@@ -13,6 +13,8 @@ mod load;
 mod no_store;
 mod raw;
 mod server;
+mod stats;
+mod wal;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use clap::{Parser, Subcommand};
 use hdrhistogram::Histogram;
 
 use server::Server;
+use stats::{median, ratios};
 
 #[derive(Parser)]
 #[command(
@@ -54,6 +57,8 @@ enum Part {
         connections: usize,
         seconds: u64,
     },
+    /// The write-ahead log beside the bare device, and beside other logs where they are built in.
+    Wal(wal::Arguments),
 }
 
 const CONNECTIONS: [usize; 3] = [1, 64, 1000];
@@ -83,26 +88,21 @@ impl Row {
     }
 }
 
-fn median<T: Copy + PartialOrd + Default>(values: &[T]) -> T {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-    sorted.get(sorted.len() / 2).copied().unwrap_or_default()
-}
-
 /// The median of the ratios round by round.
 fn ratio(part: &Row, whole: &Row) -> f64 {
-    let ratios: Vec<f64> = part
-        .rates
-        .iter()
-        .zip(&whole.rates)
-        .map(|(a, b)| a / b)
-        .collect();
-    median(&ratios)
+    median(&ratios(&part.rates, &whole.rates))
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    if let Some(Part::Wal(arguments)) = &arguments.part {
+        // Without a runtime: nothing of it shall run beside the log.
+        return wal::run(arguments);
+    }
+    tokio::runtime::Runtime::new()?.block_on(over_http(arguments))
+}
+
+async fn over_http(arguments: Arguments) -> Result<()> {
     match arguments.part {
         Some(Part::NoStore { address }) => return no_store::serve(address).await,
         Some(Part::Load {
@@ -116,7 +116,7 @@ async fn main() -> Result<()> {
             row.show("clients", "");
             return Ok(());
         }
-        None => {}
+        Some(Part::Wal(_)) | None => {}
     }
     let folder = tempfile::Builder::new()
         .prefix("bench-")

@@ -9,6 +9,7 @@
 mod codec;
 mod config;
 mod error;
+mod forget;
 mod halt;
 mod identity;
 mod log_store;
@@ -27,13 +28,15 @@ mod types;
 pub mod testing {
     pub use crate::codec::voters_of;
     pub use crate::halt::Halt;
-    pub use crate::log_store::LogStore;
+    pub use crate::log_store::{LogStore, Purging};
     pub use crate::machine::Machine;
+    pub use crate::snapshot::{Builder, SnapshotData};
     pub use crate::types::Types;
 }
 
 pub use config::Config;
 pub use error::Error;
+pub use forget::Forgotten;
 pub use identity::{ClusterId, Identity};
 pub use metrics::Metrics;
 pub use node::Node;

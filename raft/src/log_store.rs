@@ -5,11 +5,14 @@
 //!   the WAL's own writer thread, with no task in between.
 //! - Only a vote is waited for. Committed, truncate and purge ride in the same ordered stream, so
 //!   whatever is acknowledged after them was written after them; if one fails, so does all after it.
+//! - Nothing is purged above the checkpoint that would take its place: whatever openraft asks for,
+//!   the log answers that with an error, which ends the node.
 //! - No read returns a hole: what lies within the log comes back whole or as an error.
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use openraft::alias::{EntryOf, LogIdOf, VoteOf};
@@ -18,21 +21,52 @@ use openraft::{OptionalSend, RaftLogReader};
 use storage::{Index, Wal};
 use tokio::sync::oneshot;
 
+use crate::snapshot::Builder;
 use crate::types::{self, Types};
 
 /// A clone reads and writes the same log.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct LogStore {
     wal: Wal,
     read_bytes_max: usize,
+    purging: Arc<dyn Purging>,
+}
+
+/// Who knows what may be purged.
+pub trait Purging: Send + Sync + 'static {
+    /// The last entry that may go.
+    fn floor(&self) -> Result<Index, storage::Error>;
+    /// Entries up to this one are durably gone. Called on the log's writer thread.
+    fn purged(&self, upto: Index);
+}
+
+/// The checkpoints do.
+impl Purging for Builder {
+    fn floor(&self) -> Result<Index, storage::Error> {
+        let floor = Self::floor(self)?;
+        Ok(floor.map(|one| one.id.index).unwrap_or_default())
+    }
+
+    fn purged(&self, upto: Index) {
+        self.shelf().purged(upto);
+    }
+}
+
+impl fmt::Debug for LogStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogStore")
+            .field("wal", &self.wal)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LogStore {
     /// Over an open log.
-    pub fn new(wal: Wal, read_bytes_max: usize) -> Self {
+    pub fn new(wal: Wal, read_bytes_max: usize, purging: Arc<dyn Purging>) -> Self {
         Self {
             wal,
             read_bytes_max,
+            purging,
         }
     }
 
@@ -179,7 +213,21 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn purge(&mut self, upto: LogIdOf<Types>) -> io::Result<()> {
-        self.wal.purge(types::log_id_in(upto), unheard());
+        let upto = types::log_id_in(upto);
+        let floor = self.purging.floor().map_err(io::Error::other)?;
+        if floor < upto.index {
+            let why =
+                format!("a purge up to {upto} was asked for, and the checkpoint is of {floor}");
+            return Err(io::Error::other(why));
+        }
+        let purging = Arc::clone(&self.purging);
+        let done = Box::new(move |result: Result<(), storage::Error>| {
+            // Should it fail, the WAL is poisoned and the next append says so.
+            if result.is_ok() {
+                purging.purged(upto.index);
+            }
+        });
+        self.wal.purge(upto, done);
         Ok(())
     }
 }
@@ -192,7 +240,7 @@ fn unheard() -> storage::Done {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
+    use std::sync::Mutex;
 
     use bytes::Bytes;
     use openraft::EntryPayload;
@@ -205,8 +253,45 @@ mod tests {
 
     fn open(disk: &FaultDisk, read_bytes_max: usize) -> LogStore {
         let disk = Arc::new(disk.clone());
-        let (wal, _) = Wal::open(disk, Path::new("/wal"), &WalConfig::default()).unwrap();
-        LogStore::new(wal, read_bytes_max)
+        let (wal, _) = Wal::open(disk, Path::new("/wal"), &WalConfig::simulated()).unwrap();
+        LogStore::new(wal, read_bytes_max, Arc::new(Upto::default()))
+    }
+
+    /// Lets go what it is told to, and notes what went.
+    #[derive(Default)]
+    struct Upto {
+        floor: Index,
+        purged: Mutex<Vec<Index>>,
+    }
+
+    impl Purging for Upto {
+        fn floor(&self) -> Result<Index, storage::Error> {
+            Ok(self.floor)
+        }
+
+        fn purged(&self, upto: Index) {
+            self.purged.lock().unwrap().push(upto);
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_purged_above_the_checkpoint() {
+        let mut log = open(&FaultDisk::new(), 250);
+        let upto = Arc::new(Upto {
+            floor: Index(4),
+            ..Upto::default()
+        });
+        log.purging = Arc::clone(&upto) as Arc<dyn Purging>;
+        let all = entries(0..10);
+        log.blocking_append(all.clone()).await.unwrap();
+        let refused = log.purge(all[4].log_id).await.unwrap_err();
+        assert!(refused.to_string().contains("up to 1.1.5"), "{refused}");
+        assert_eq!(log.try_get_log_entries(..).await.unwrap(), all);
+        log.purge(all[3].log_id).await.unwrap();
+        // Answered behind it.
+        log.save_vote(&VoteOf::<Types>::new(3, 1)).await.unwrap();
+        assert_eq!(log.try_get_log_entries(..).await.unwrap(), all[4..]);
+        assert_eq!(*upto.purged.lock().unwrap(), [Index(4)]);
     }
 
     fn entries(range: Range<u64>) -> Vec<EntryOf<Types>> {
@@ -261,7 +346,7 @@ mod tests {
         let some = log.limited_get_log_entries(2, 10).await.unwrap();
         assert!((1..8).contains(&some.len()), "{} entries", some.len());
         assert_eq!(some, entries(2..2 + some.len() as u64));
-        let mut narrow = LogStore::new(log.wal.clone(), 1);
+        let mut narrow = LogStore::new(log.wal.clone(), 1, Arc::new(Upto::default()));
         assert_eq!(
             narrow.limited_get_log_entries(2, 10).await.unwrap(),
             entries(2..3)

@@ -9,7 +9,10 @@
 //! - An entry's index is published before its outcome is sent, so whoever holds an outcome can read
 //!   what it did.
 //! - The log follows the policy that the state holds: raft itself reads no command, so the thread
-//!   that applies looks after each one.
+//!   that applies looks after each one. Where it becomes `always`, everything appended before is
+//!   synced before the next entry is applied: receipts of entries behind say `fsync`.
+//! - A snapshot that a peer sends is a durable checkpoint of this node before the state is made of
+//!   it, so a crash in between leaves one or the other to build on.
 //! - Every responder is answered. One that is dropped unsent, because applying failed or the node
 //!   stops, tells its waiter that the outcome is unknown.
 
@@ -19,17 +22,16 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use openraft::OptionalSend;
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use storage::{Entry, EntryKind, Index, State, StateView, Wal};
+use storage::{Checkpoints, Entry, EntryKind, Index, Policy, State, StateView, Wal};
 use tokio::sync::{oneshot, watch};
 
 use crate::halt::Halt;
 use crate::metrics::Metrics;
-use crate::snapshot::{Builder, SnapshotData, Stored};
+use crate::snapshot::{Builder, SnapshotData};
 use crate::types::{self, Types};
 
 /// Jobs that wait for the applying thread. openraft asks one thing at a time, a snapshot builder
@@ -52,9 +54,8 @@ type Applied = (Option<LogIdOf<Types>>, StoredMembershipOf<Types>);
 enum Job {
     Apply(Batch, Reply<()>),
     Applied(Reply<Applied>),
-    Export(Reply<Stored>),
-    Install(Bytes, Reply<()>),
-    Current(Reply<Option<Stored>>),
+    Install(SnapshotData, Reply<()>),
+    Cut(Reply<SnapshotData>),
 }
 
 /// The asking side: what openraft holds. The thread ends when the last clone is dropped.
@@ -62,6 +63,7 @@ enum Job {
 pub struct Machine {
     jobs: SyncSender<Job>,
     owner: Shared,
+    snapshots: Builder,
 }
 
 /// Locked by whoever applies: the thread, or openraft's own task for what is small. Never waited
@@ -80,7 +82,7 @@ pub struct Applying {
 impl Machine {
     /// Starts the thread that owns `state` from here on.
     pub fn spawn(
-        state: State,
+        mut state: State,
         wal: Wal,
         halt: Halt,
         metrics: Metrics,
@@ -90,6 +92,17 @@ impl Machine {
         let (publish, applied) = watch::channel(index);
         let (jobs, inbox) = sync_channel(JOBS_MAX);
         let view = state.view();
+        let shelf = state
+            .checkpoints()
+            .ok_or_else(|| io::Error::other("a state without a place"))?;
+        let shelf = shelf.clone();
+        let told = halt.clone();
+        state.verify_beside(Box::new(move |why| {
+            told.set(&format!(
+                "the state is damaged, the next start builds it anew: {why}"
+            ));
+        }));
+        let snapshots = Builder::new(shelf.clone(), view.clone());
         let owner = Owner {
             state,
             view,
@@ -97,7 +110,7 @@ impl Machine {
             halt,
             metrics,
             publish,
-            current: None,
+            shelf,
         };
         owner.follow_policy().map_err(io::Error::other)?;
         let owner = Arc::new(Mutex::new(Some(owner)));
@@ -105,7 +118,16 @@ impl Machine {
         let thread = std::thread::Builder::new()
             .name("apply".to_owned())
             .spawn(move || run(&inbox, &shared))?;
-        Ok((Self { jobs, owner }, Applying { applied, thread }))
+        let machine = Self {
+            jobs,
+            owner,
+            snapshots,
+        };
+        Ok((machine, Applying { applied, thread }))
+    }
+
+    pub(crate) const fn snapshots(&self) -> &Builder {
+        &self.snapshots
     }
 
     /// Applies a batch: here, if it costs less than waking the thread, else on the thread.
@@ -119,8 +141,9 @@ impl Machine {
         }
     }
 
-    pub(crate) async fn export(&self) -> io::Result<Stored> {
-        self.ask(Job::Export).await
+    /// A snapshot of the tip, for openraft's own suite, which knows of no horizon.
+    pub async fn cut(&self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
+        self.ask(Job::Cut).await?.into_openraft()
     }
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> io::Result<T> {
@@ -160,7 +183,13 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
-        Builder(self.clone())
+        self.snapshots.clone()
+    }
+
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        // Refused where there is nothing to tell of; whoever asks again gets it then.
+        let has_one = || self.snapshots.floor().is_ok_and(|floor| floor.is_some());
+        (force || has_one()).then(|| self.snapshots.clone())
     }
 
     async fn install_snapshot(
@@ -168,13 +197,13 @@ impl RaftStateMachine<Types> for Machine {
         _meta: &SnapshotMetaOf<Types>,
         snapshot: SnapshotData,
     ) -> io::Result<()> {
-        self.ask(|reply| Job::Install(snapshot.0, reply)).await
+        self.ask(|reply| Job::Install(snapshot, reply)).await
     }
 
     async fn get_current_snapshot(
         &mut self,
     ) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
-        Ok(self.ask(Job::Current).await?.map(Stored::into_openraft))
+        self.snapshots.current()
     }
 }
 
@@ -213,7 +242,7 @@ struct Owner {
     halt: Halt,
     metrics: Metrics,
     publish: watch::Sender<Index>,
-    current: Option<Stored>,
+    shelf: Checkpoints,
 }
 
 impl Owner {
@@ -222,9 +251,8 @@ impl Owner {
         match job {
             Job::Apply(batch, reply) => drop(reply.send(self.apply(batch))),
             Job::Applied(reply) => drop(reply.send(self.applied())),
-            Job::Export(reply) => drop(reply.send(self.export())),
-            Job::Install(bytes, reply) => drop(reply.send(self.install(&bytes))),
-            Job::Current(reply) => drop(reply.send(Ok(self.current.clone()))),
+            Job::Install(data, reply) => drop(reply.send(self.install(&data))),
+            Job::Cut(reply) => drop(reply.send(self.cut())),
         }
     }
 
@@ -258,9 +286,22 @@ impl Owner {
             let policy = self.view.policy()?;
             if policy != self.wal.policy() {
                 self.wal.set_policy(policy);
+                if policy == Policy::Always {
+                    self.sync()?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Waits until all that was appended is synced.
+    fn sync(&self) -> Result<(), storage::Error> {
+        let (told, heard) = sync_channel(1);
+        self.wal.sync(Box::new(move |done| drop(told.send(done))));
+        match heard.recv() {
+            Ok(done) => done,
+            Err(_) => unreachable!("the log answers each call once"),
+        }
     }
 
     fn applied(&self) -> io::Result<Applied> {
@@ -268,38 +309,23 @@ impl Owner {
         Ok((self.state.applied().map(types::log_id_out), membership))
     }
 
-    fn export(&mut self) -> io::Result<Stored> {
-        let mut bytes = Vec::new();
-        self.state
-            .export(&mut bytes)
-            .map_err(|error| self.failed("export", &error))?;
-        self.keep(Bytes::from(bytes))
-    }
-
-    fn install(&mut self, bytes: &Bytes) -> io::Result<()> {
-        self.state
-            .import(&mut bytes.as_ref())
-            .map_err(|error| self.failed("install", &error))?;
-        let stored = self.keep(bytes.clone())?;
-        if let Some(id) = stored.meta.last_log_id {
-            self.publish.send_replace(types::index_in(id.index));
+    fn cut(&self) -> io::Result<SnapshotData> {
+        let cut = self.state.checkpoint();
+        match cut.map_err(|error| self.failed("cut", &error))? {
+            Some(one) => Ok(SnapshotData::new(one, self.shelf.clone())),
+            None => Err(io::Error::other("nothing is applied")),
         }
-        Ok(())
     }
 
-    /// Makes the state as it is now, exported as `bytes`, the current snapshot.
-    fn keep(&mut self, bytes: Bytes) -> io::Result<Stored> {
-        let (last_log_id, last_membership) = self.applied()?;
-        let meta = SnapshotMetaOf::<Types> {
-            last_log_id,
-            last_membership,
-        };
-        let stored = Stored {
-            meta,
-            data: SnapshotData(bytes),
-        };
-        self.current = Some(stored.clone());
-        Ok(stored)
+    fn install(&mut self, data: &SnapshotData) -> io::Result<()> {
+        let installed = data.store(&self.shelf).and_then(|one| {
+            self.state.import(&mut self.shelf.read(&one)?)?;
+            self.shelf.install(&one);
+            Ok(one)
+        });
+        let one = installed.map_err(|error| self.failed("install", &error))?;
+        self.publish.send_replace(one.id.index);
+        Ok(())
     }
 
     fn failed(&self, verb: &str, error: &storage::Error) -> io::Error {

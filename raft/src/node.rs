@@ -25,6 +25,7 @@ use crate::identity::Identity;
 use crate::machine::{Applying, Machine};
 use crate::metrics::Metrics;
 use crate::pending::{Applied, Pending};
+use crate::snapshot::Builder;
 use crate::status::{Seen, Status};
 use crate::types::{Proposal, Types};
 
@@ -40,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) identity: Identity,
     pub(crate) wal: Wal,
     pub(crate) view: StateView,
+    pub(crate) snapshots: Builder,
     pub(crate) halt: Halt,
     pub(crate) metrics: Metrics,
     pub(crate) applied: watch::Receiver<Index>,

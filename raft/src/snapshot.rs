@@ -1,46 +1,117 @@
-//! A snapshot for a peer: the exported state, under the last entry and membership that it holds.
+//! A snapshot for a peer: a checkpoint that lies on disk, under the last entry and membership that
+//! it holds.
 //!
-//! Holds: it is cut between two entries by the one thread that applies, so it is the state at
-//! exactly `meta.last_log_id`. openraft asks for one only when something was purged or a peer needs
-//! it; neither happens while the whole log is kept, so the copy in memory is rare and short.
+//! Holds: none is ever made of the tip. What openraft gets is the newest checkpoint at or below the
+//! horizon, so whoever is sent it gets the whole log behind the horizon after it, and can deliver
+//! from there. It is durable before it is told of, and the same one (or a newer one) is told of
+//! after a restart. Nothing of it is in memory but its name.
 
+use std::fmt;
 use std::io;
 
-use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
+use storage::{Checkpoint, Checkpoints, StateView};
 
-use crate::machine::Machine;
-use crate::types::Types;
+use crate::types::{self, Types};
 
-/// The state's own export; it carries its version and checksum itself.
-#[derive(Clone, Debug)]
-pub struct SnapshotData(pub Bytes);
-
-/// The newest one that was built or installed.
-#[derive(Clone, Debug)]
-pub(crate) struct Stored {
-    pub(crate) meta: SnapshotMetaOf<Types>,
-    pub(crate) data: SnapshotData,
+/// A checkpoint, and where it lies. Reading it is a stream from the disk.
+#[derive(Clone)]
+pub struct SnapshotData {
+    checkpoint: Checkpoint,
+    shelf: Checkpoints,
 }
 
-impl Stored {
-    pub(crate) fn into_openraft(self) -> SnapshotOf<Types, SnapshotData> {
-        SnapshotOf::<Types, SnapshotData> {
-            meta: self.meta,
-            snapshot: self.data,
+impl SnapshotData {
+    pub(crate) const fn new(checkpoint: Checkpoint, shelf: Checkpoints) -> Self {
+        Self { checkpoint, shelf }
+    }
+
+    /// Which one.
+    pub const fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Its bytes, from the beginning.
+    pub fn read(&self) -> Result<impl io::Read + Send + use<>, storage::Error> {
+        self.shelf.read(&self.checkpoint)
+    }
+
+    /// Stores it among `ours`, durably: a peer's is one of this node's own from then on.
+    pub(crate) fn store(&self, ours: &Checkpoints) -> Result<Checkpoint, storage::Error> {
+        let present = ours.newest(self.checkpoint.id.index);
+        if let Some(one) = present.filter(|one| *one == self.checkpoint) {
+            return Ok(one);
         }
+        let mut incoming = ours.receive()?;
+        let copied = io::copy(&mut self.read()?, &mut incoming);
+        copied.map_err(|source| storage::Error::Io {
+            op: "store",
+            path: ours.dir().to_owned(),
+            source,
+        })?;
+        incoming.finish()
+    }
+
+    pub(crate) fn into_openraft(self) -> io::Result<SnapshotOf<Types, Self>> {
+        let last_membership = types::membership_out(self.checkpoint.members.clone())?;
+        Ok(SnapshotOf::<Types, Self> {
+            meta: SnapshotMetaOf::<Types> {
+                last_log_id: Some(types::log_id_out(self.checkpoint.id)),
+                last_membership,
+            },
+            snapshot: self,
+        })
     }
 }
 
-/// Asks the applying thread for a snapshot of what is applied by then.
-#[derive(Debug)]
-pub struct Builder(pub(crate) Machine);
+impl fmt::Debug for SnapshotData {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotData")
+            .field("id", &self.checkpoint.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Finds the checkpoint that may be told of.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    shelf: Checkpoints,
+    view: StateView,
+}
+
+impl Builder {
+    pub(crate) const fn new(shelf: Checkpoints, view: StateView) -> Self {
+        Self { shelf, view }
+    }
+
+    pub(crate) const fn shelf(&self) -> &Checkpoints {
+        &self.shelf
+    }
+
+    /// The one at the horizon, if there is one.
+    pub(crate) fn floor(&self) -> Result<Option<Checkpoint>, storage::Error> {
+        Ok(self.shelf.floor(self.view.horizon()?))
+    }
+
+    /// As a snapshot.
+    pub(crate) fn current(&self) -> io::Result<Option<SnapshotOf<Types, SnapshotData>>> {
+        let floor = self.floor().map_err(io::Error::other)?;
+        let data = floor.map(|one| SnapshotData::new(one, self.shelf.clone()));
+        data.map(SnapshotData::into_openraft).transpose()
+    }
+}
 
 impl RaftSnapshotBuilder<Types> for Builder {
     type SnapshotData = SnapshotData;
 
     async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Types, SnapshotData>> {
-        self.0.export().await.map(Stored::into_openraft)
+        if let Some(current) = self.current()? {
+            return Ok(current);
+        }
+        // A log without its beginning whose checkpoint was lost: a single node has made another.
+        let oldest = self.shelf.all().into_iter().next();
+        let none = || io::Error::other("there is no checkpoint at or below the horizon");
+        SnapshotData::new(oldest.ok_or_else(none)?, self.shelf.clone()).into_openraft()
     }
 }

@@ -132,9 +132,11 @@ impl Node {
         }));
         let metrics = Metrics::default();
         let view = state.view();
-        let log = LogStore::new(wal.clone(), config.read_bytes_max);
         let (machine, applying) =
             Machine::spawn(state, wal.clone(), halt.clone(), metrics.clone()).map_err(unstarted)?;
+        let snapshots = machine.snapshots().clone();
+        let purging = Arc::new(snapshots.clone());
+        let log = LogStore::new(wal.clone(), config.read_bytes_max, purging);
         let number = u64::from(identity.node.0);
         let raft = Raft::new(number, settings, Network, log, machine)
             .await
@@ -152,6 +154,7 @@ impl Node {
             identity,
             wal,
             view,
+            snapshots,
             halt,
             metrics,
             applied: applying.applied.clone(),
@@ -225,7 +228,13 @@ fn open(
         }
         identity
     } else {
-        refuse_orphans(&**disk, [("log", &wal_dir), ("state", &state_dir)])?;
+        let checkpoints_dir = data_dir.join("checkpoints");
+        let theirs = [
+            ("log", &wal_dir),
+            ("state", &state_dir),
+            ("checkpoint", &checkpoints_dir),
+        ];
+        refuse_orphans(&**disk, theirs)?;
         let genesis = Identity::genesis(data_dir)?;
         // Before there is a log: one without a `node.meta` is nobody's.
         genesis.save(&**disk, data_dir)?;
@@ -275,7 +284,7 @@ fn lost(wal_dir: &Path) -> Error {
 }
 
 /// A log or a state without a `node.meta` belongs to a node whose number is not known.
-fn refuse_orphans(disk: &dyn Disk, dirs: [(&str, &PathBuf); 2]) -> Result<(), Error> {
+fn refuse_orphans(disk: &dyn Disk, dirs: [(&str, &PathBuf); 3]) -> Result<(), Error> {
     for (name, dir) in dirs {
         if !content(disk, dir)?.is_empty() {
             return Err(Error::Identity {

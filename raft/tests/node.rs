@@ -1,15 +1,16 @@
 //! One node from the outside: what it promises over closes, power cuts and failures.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use raft::{Config, Error, Identity, Node, Role, Started};
 use storage::{
-    Command, DefineForm, Disk, Engine, Expect, Fault, FaultDisk, Index, NodeId, OsDisk, Outcome,
-    Pack, Policy, Reaction, Seq, SetPolicy, Submission, Voters, encode_command,
+    Command, DefineForm, Disk, Engine, Expect, Fault, FaultDisk, File, Index, NodeId, OsDisk,
+    Outcome, Pack, Policy, Reaction, Seq, SetPolicy, Submission, Voters, encode_command,
 };
 
 const DIR: &str = "/data";
@@ -19,6 +20,7 @@ const LIMIT: Duration = Duration::from_mins(1);
 fn settings() -> storage::Config {
     let mut settings = storage::Config::default();
     settings.state.engine = Engine::Memory;
+    settings.wal = storage::WalConfig::simulated();
     settings
 }
 
@@ -417,7 +419,10 @@ fn copy_dir(from: &Path, to: &Path) {
 }
 
 async fn start_on_files(dir: &Path) -> (Node, Started) {
-    let settings = storage::Config::default();
+    let settings = storage::Config {
+        wal: storage::WalConfig::simulated(),
+        ..storage::Config::default()
+    };
     let start = Node::start(Arc::new(OsDisk), dir, Config::default(), settings, |_| {});
     tokio::time::timeout(LIMIT, start).await.unwrap().unwrap()
 }
@@ -452,5 +457,252 @@ async fn a_killed_process_leaves_a_directory_that_the_next_one_takes_over() {
         digests.rows,
         "a new term adds no row"
     );
+    node.close().await.unwrap();
+}
+
+/// Segments so small that a few dozen commands fill some.
+fn small() -> storage::Config {
+    let mut settings = settings();
+    settings.wal.segment_bytes = 64 << 10;
+    settings.wal.batch_bytes_max = 16 << 10;
+    settings.state.checkpoint_bytes = 1;
+    settings
+}
+
+async fn start_small(disk: &FaultDisk) -> Result<(Node, Started), Error> {
+    let disk = Arc::new(disk.clone());
+    let start = Node::start(disk, Path::new(DIR), Config::default(), small(), |_| {});
+    tokio::time::timeout(LIMIT, start).await.unwrap()
+}
+
+async fn fill(node: &Node, names: std::ops::Range<u32>) {
+    for number in names {
+        node.propose(define(&format!("f{number}"))).await.unwrap();
+    }
+}
+
+async fn set_horizon(node: &Node, index: Index) {
+    let command = Command::Horizon(storage::Horizon { index });
+    node.propose(encode_command(&command)).await.unwrap();
+}
+
+/// Purges until `wanted` is gone and what is useless then too.
+async fn forget(node: &Node, wanted: Index) {
+    for _ in 0..200 {
+        let gone = node.forget(Index(u64::MAX)).await.unwrap();
+        let first = node.checkpoints().all().first().map(|one| one.id.index);
+        if gone.purged == wanted && first == Some(wanted) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("{:?} {:?}", node.wal().purged(), node.checkpoints().all());
+}
+
+/// Waits until so many checkpoints are written.
+async fn checkpoints(node: &Node, count: usize) -> Vec<Index> {
+    let look = async {
+        loop {
+            let all = node.checkpoints().all();
+            if all.len() >= count {
+                return all.iter().map(|one| one.id.index).collect();
+            }
+            fill(node, 0..8).await;
+        }
+    };
+    tokio::time::timeout(LIMIT, look).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_log_that_was_purged_starts_again_from_its_checkpoint_and_goes_on() {
+    let disk = FaultDisk::new();
+    let (node, _) = start_small(&disk).await.unwrap();
+    fill(&node, 0..50).await;
+    let indexes = checkpoints(&node, 3).await;
+    assert_eq!(
+        node.forget(Index(u64::MAX)).await.unwrap().purged,
+        Index(0),
+        "no horizon"
+    );
+    set_horizon(&node, Index(indexes[1].0 + 1)).await;
+    let own = node.forget(indexes[0]).await.unwrap();
+    assert_eq!(own.purged, indexes[0], "no further than this node lets");
+    forget(&node, indexes[1]).await;
+    assert!(node.wal().segments().first().unwrap().last > Some(indexes[1]));
+    fill(&node, 50..60).await;
+    let digests = node.view().digests();
+    node.close().await.unwrap();
+
+    for seed in 0..4 {
+        let (node, started) = start_small(&disk).await.unwrap();
+        assert_eq!(started.recovered.purged.unwrap().index, indexes[1]);
+        let storage::Opened::Rebuilt { base, .. } = started.opened else {
+            panic!("{started:?}")
+        };
+        assert!(base >= Some(indexes[1]), "{base:?}");
+        assert!(has_form(&node, "f0") && has_form(&node, "f59"));
+        assert_eq!(node.view().digests().rows, digests.rows);
+        let floor = node.checkpoints().floor(node.view().horizon().unwrap());
+        assert_eq!(
+            floor.unwrap().id.index,
+            indexes[1],
+            "the same one as before"
+        );
+        fill(&node, 0..10).await;
+        disk.power_cut(seed);
+        drop(node);
+    }
+}
+
+#[tokio::test]
+async fn a_purge_may_be_cut_anywhere() {
+    let prepared = FaultDisk::new();
+    let (node, _) = start_small(&prepared).await.unwrap();
+    fill(&node, 0..50).await;
+    let indexes = checkpoints(&node, 2).await;
+    set_horizon(&node, indexes[1]).await;
+    let rows = node.view().digests().rows;
+    node.close().await.unwrap();
+    for count in 1.. {
+        let disk = prepared.copy();
+        let (node, _) = start_small(&disk).await.unwrap();
+        disk.inject(Fault::DieAfter(disk.changes() + count));
+        let mut last = Index(0);
+        for _ in 0..3 {
+            // Once the disk is dead it fails, or sees nothing move.
+            if let Ok(gone) = tokio::time::timeout(LIMIT, node.forget(indexes[1]))
+                .await
+                .unwrap()
+            {
+                last = gone.purged;
+            }
+            // Behind the purge in the log: it is durable once this is known.
+            if let Ok(pending) = node.submit(define("later")).await {
+                drop(pending.await);
+            }
+        }
+        let is_through = node.checkpoints().all().len() == 1 && disk.exists(Path::new(DIR)).is_ok();
+        disk.power_cut(count);
+        drop(node);
+        let (node, started) = start_small(&disk)
+            .await
+            .unwrap_or_else(|error| panic!("cut {count}, purged {last}: {error}"));
+        assert!(has_form(&node, "f49"), "{started:?}");
+        if !has_form(&node, "later") {
+            assert_eq!(node.view().digests().rows, rows, "cut {count}");
+        }
+        node.close().await.unwrap();
+        if is_through {
+            assert!(count > 3, "the cuts began within the purge");
+            return;
+        }
+    }
+}
+
+/// A disk whose syncs of the log wait while the gate is shut.
+#[derive(Clone)]
+struct Gated {
+    disk: FaultDisk,
+    is_shut: Arc<(Mutex<bool>, Condvar)>,
+}
+
+struct GatedFile(Box<dyn File>, Arc<(Mutex<bool>, Condvar)>);
+
+impl Gated {
+    fn set(&self, is_shut: bool) {
+        *self.is_shut.0.lock().unwrap() = is_shut;
+        self.is_shut.1.notify_all();
+    }
+}
+
+impl File for GatedFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_at(buf, offset)
+    }
+    fn sync(&self) -> io::Result<()> {
+        let is_shut = self.1.0.lock().unwrap();
+        drop(self.1.1.wait_while(is_shut, |is_shut| *is_shut).unwrap());
+        self.0.sync()
+    }
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        self.0.reserve(len)
+    }
+}
+
+impl Disk for Gated {
+    fn open(&self, path: &Path, how: storage::Open) -> io::Result<Box<dyn File>> {
+        let file = self.disk.open(path, how)?;
+        Ok(Box::new(GatedFile(file, Arc::clone(&self.is_shut))))
+    }
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir_all(dir)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
+        self.disk.list(dir)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.disk.exists(path)
+    }
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(path)
+    }
+    fn boot_id(&self) -> [u8; 16] {
+        self.disk.boot_id()
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        self.disk.lock(path)
+    }
+}
+
+/// Applying waits for a sync here, which would hold up a test on the same thread.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_was_appended_under_a_looser_policy_is_synced_before_always_is_promised() {
+    let disk = Gated {
+        disk: FaultDisk::new(),
+        is_shut: Arc::default(),
+    };
+    let shared = Arc::new(disk.clone());
+    let start = Node::start(
+        shared,
+        Path::new(DIR),
+        Config::default(),
+        settings(),
+        |_| {},
+    );
+    let (node, _) = tokio::time::timeout(LIMIT, start).await.unwrap().unwrap();
+    let set = |policy| encode_command(&Command::SetPolicy(SetPolicy { policy }));
+    node.propose(set(Policy::Never)).await.unwrap();
+    // The first batch under a weaker policy says so durably before it is written.
+    node.propose(define("first")).await.unwrap();
+    disk.set(true);
+    node.propose(define("before")).await.unwrap();
+    let mut tightened = tokio::task::JoinSet::new();
+    tightened.spawn(node.submit(set(Policy::Always)).await.unwrap());
+    // It never comes while the gate is shut, so this waits for nothing when all is well.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let early = tightened.try_join_next().is_some();
+    assert!(!early, "acknowledged without a sync");
+    disk.set(false);
+    let told = tokio::time::timeout(LIMIT, tightened.join_next()).await;
+    told.unwrap().unwrap().unwrap().unwrap();
+    disk.disk.power_cut(7);
+    drop(node);
+    let (node, _) = start_small(&disk.disk).await.unwrap();
+    assert!(has_form(&node, "before"));
     node.close().await.unwrap();
 }

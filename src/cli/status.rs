@@ -46,7 +46,7 @@ fn in_words(status: &Value) -> String {
     format!(
         "formspool {}: node {} of cluster {}, {} of term {}\n\
          durability: {}\n\
-         log: {}, entries {} to {}, applied {}\n\n{}\n{}",
+         log: {}, entries {} to {}, applied {}, written {}{}\n\n{}\n{}",
         show("/version"),
         show("/node/node"),
         show("/node/cluster"),
@@ -57,7 +57,16 @@ fn in_words(status: &Value) -> String {
         show("/wal/first"),
         show("/wal/last"),
         show("/node/applied"),
+        show("/wal/write_mode"),
+        damage_in_words(status),
         table(&rows),
         tasks::in_words(status.get("tasks").unwrap_or(&Value::Null)),
     )
+}
+
+/// Each finding on a line of its own; nothing where there is none.
+fn damage_in_words(status: &Value) -> String {
+    let findings = status.pointer("/wal/damage").and_then(Value::as_array);
+    let lines = findings.into_iter().flatten().filter_map(Value::as_str);
+    lines.fold(String::new(), |all, line| all + "\nDAMAGE: " + &plain(line))
 }

@@ -138,6 +138,34 @@ const WORDS: &[(&str, &str)] = &[
         "The newest entries, kept in memory for those who read them next.",
     ),
     (
+        "wal.prepared_segments",
+        "Segments made before they are needed; votes and cursors live off them while the disk is \
+         full. 0: each is made when it is needed.",
+    ),
+    (
+        "wal.reserve_bytes",
+        "What making segments ahead leaves of the volume to the state and to sheets. Below half of \
+         it submissions are answered 507.",
+    ),
+    (
+        "wal.idle_mark_ms",
+        "After so long without work the log says durably that its last write is durable. 0: never.",
+    ),
+    (
+        "wal.verify",
+        "At each start: `tail` reads the last segment and believes the sealed ones' footers, \
+         `full` reads every byte.",
+    ),
+    (
+        "wal.scan",
+        "How a rebuild reads sealed segments: `read`, or `mapped` (faster, but a block that the \
+         disk cannot read ends the process).",
+    ),
+    (
+        "wal.scrub_bytes_per_s",
+        "Sealed segments are checked in the background at this rate. 0: not at all.",
+    ),
+    (
         "state",
         "The state: derived from the log, rebuilt from it on any doubt.",
     ),
@@ -149,6 +177,30 @@ const WORDS: &[(&str, &str)] = &[
     (
         "state.journal_bytes_max",
         "The store's own journal on disk.",
+    ),
+    (
+        "state.checkpoint_bytes",
+        "All of it is written to a file each time the log has grown by this; the log can be purged \
+         up to such a file.",
+    ),
+    (
+        "retention",
+        "What the log keeps. A record never goes before every task of its form has delivered it.",
+    ),
+    (
+        "retention.time",
+        "\"keep\", or how old a delivered record may be when it goes: \"30d\". Counted is the time \
+         that the cluster ran, so a clock that jumps lets nothing go.",
+    ),
+    (
+        "retention.bytes",
+        "The log may have this many; then delivered records go, the oldest first. 0: half of what \
+         the log and the free room of its volume are together at the start.",
+    ),
+    (
+        "retention.after_delivery",
+        "A record stays this long after its last delivery, to be sent again if its destination \
+         loses it. It gives way when the log has more than retention.bytes.",
     ),
     ("raft", "Agreement between nodes."),
     (

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
-use storage::Reaction;
+use storage::{Reaction, Seq};
 
 use crate::forms::Fault;
 use crate::ingest::Refused;
@@ -57,6 +57,7 @@ kinds! {
     HEADER_TOO_LARGE = REQUEST_HEADER_FIELDS_TOO_LARGE, "header-too-large", "The header is too large";
     BROKEN = INTERNAL_SERVER_ERROR, "internal", "The node failed at this";
     BUSY = SERVICE_UNAVAILABLE, "busy", "The node has no room for more right now";
+    DISK_FULL = INSUFFICIENT_STORAGE, "disk-full", "The disk is full: nothing more is taken for now";
     KEYS_FULL = SERVICE_UNAVAILABLE, "keys-full", "No room for new idempotency keys right now";
     NO_QUORUM = SERVICE_UNAVAILABLE, "no-quorum", "No majority of the nodes can be reached";
     UNKNOWN = SERVICE_UNAVAILABLE, "outcome-unknown", "It is not known whether it was accepted";
@@ -95,6 +96,8 @@ struct Extra {
     version: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_seq: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -140,6 +143,14 @@ impl Problem {
     pub(super) fn at_line(mut self, line: u32) -> Self {
         self.extra.line = Some(line);
         self
+    }
+
+    /// What was asked for is below the horizon; from here on there is something.
+    fn forgotten(oldest: Seq) -> Self {
+        let detail = format!("the oldest record that is still there is {oldest}");
+        let mut problem = Self::new(FORGOTTEN, detail);
+        problem.extra.oldest_seq = Some(oldest.0);
+        problem
     }
 
     fn retry_after(self, seconds: u32) -> Self {
@@ -295,6 +306,7 @@ impl From<Refused> for Problem {
             Refused::Overloaded { retry_after_s } => {
                 Self::new(BUSY, "too much is under way").retry_after(retry_after_s)
             }
+            Refused::DiskFull { detail } => Self::new(DISK_FULL, detail).retry_after(10),
             Refused::KeysFull => Self::new(
                 KEYS_FULL,
                 "a new key would push out one younger than ten minutes",
@@ -313,6 +325,9 @@ impl From<Refused> for Problem {
 
 impl From<storage::Error> for Problem {
     fn from(error: storage::Error) -> Self {
+        if let storage::Error::Forgotten { oldest } = error {
+            return Self::forgotten(oldest);
+        }
         match error.reaction() {
             Reaction::Reject => Self::new(FORGOTTEN, error.to_string()),
             Reaction::Retry => Self::new(DRAINING, error.to_string()).retry_after(2),

@@ -228,6 +228,7 @@ fn problem() -> Value {
             },
             "version": number(),
             "line": number(),
+            "oldest_seq": number(),
         },
     })
 }

@@ -71,6 +71,7 @@ const SUBMIT_REFUSALS: &[&Kind] = &[
     problems::TOO_MANY_FIELDS,
     problems::KEY_REUSED,
     problems::BUSY,
+    problems::DISK_FULL,
     problems::KEYS_FULL,
     problems::NO_QUORUM,
     problems::UNKNOWN,

@@ -83,7 +83,8 @@ impl Group {
         if submissions.is_empty() {
             return;
         }
-        let outcome = match ingest.admission.admit_many(bytes, submissions.len()).await {
+        let permit = ingest.admission.admit_many(bytes, submissions.len()).await;
+        let outcome = match permit.and_then(|permit| ingest.propose.room().map(|()| permit)) {
             Ok(permit) => ingest.enqueue(Job::new(submissions, permit)).await,
             Err(refused) => Err(refused),
         };

@@ -24,6 +24,7 @@ mod scan;
 mod submission;
 mod tree;
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,11 @@ pub(crate) use tree::tree_within;
 pub trait Propose: Send + Sync + 'static {
     /// Queues a command; the inner future is the answer to it.
     fn submit(&self, command: Bytes) -> BoxFuture<'_, Result<Answer, Refused>>;
+
+    /// Whether there is room for new submissions. What is under way already goes on.
+    fn room(&self) -> Result<(), Refused> {
+        Ok(())
+    }
 }
 
 /// The answer to a command that was queued.
@@ -81,10 +87,11 @@ pub struct Line {
 }
 
 /// The door of a node. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Ingest {
     door: Arc<Door>,
     admission: Admission,
+    propose: Arc<dyn Propose>,
     inbox: tokio::sync::mpsc::Sender<Job>,
     answer_max: Duration,
     answered: Answered,
@@ -107,12 +114,14 @@ impl Ingest {
         let admission = Admission::new(config.in_flight_bytes_max);
         let (inbox, waiting) = tokio::sync::mpsc::channel(admission.jobs_max());
         let answer_max = Duration::from_millis(config.answer_ms_max);
-        let batcher = Batcher::new(&config, waiting, propose, sender, stage.token.clone());
+        let packs = Arc::clone(&propose);
+        let batcher = Batcher::new(&config, waiting, packs, sender, stage.token.clone());
         stage.spawn(batcher.run());
         let door = Arc::new(Door::new(config, view, clock));
         Self {
             door,
             admission,
+            propose,
             inbox,
             answer_max,
             answered: Answered::default(),
@@ -149,6 +158,7 @@ impl Ingest {
             Prepared::New(submission) => *submission,
         };
         let stamp = Stamp::of(&submission);
+        self.propose.room()?;
         let permit = self.admission.admit(submission.body.len())?;
         let answers = self.enqueue(Job::new(vec![submission], permit)).await?;
         answers.receipt(0, form, &stamp)
@@ -194,6 +204,14 @@ impl Ingest {
             .await
             .map_err(|_closed| Refused::Draining)?;
         waiter.wait(self.answer_max).await
+    }
+}
+
+impl fmt::Debug for Ingest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ingest")
+            .field("admission", &self.admission)
+            .finish_non_exhaustive()
     }
 }
 

@@ -52,6 +52,12 @@ pub enum Refused {
         /// When to come again.
         retry_after_s: u32,
     },
+    /// The disk has no room for more of the log: 507.
+    #[error("the disk is full: {detail}")]
+    DiskFull {
+        /// How much is missing, in words.
+        detail: String,
+    },
     /// A new key would push out one that is still needed: 503.
     #[error("no room for more idempotency keys")]
     KeysFull,
@@ -88,6 +94,7 @@ impl Refused {
             Self::FormRetired => "form-retired",
             Self::FormUnknown => "form-unknown",
             Self::Overloaded { .. } => "overloaded",
+            Self::DiskFull { .. } => "disk-full",
             Self::KeysFull => "keys-full",
             Self::NoQuorum => "no-quorum",
             Self::Unknown => "outcome-unknown",

@@ -62,13 +62,17 @@ pub(super) fn first_form(mut names: Vec<String>) -> Option<String> {
 }
 
 /// What an acknowledgement means here, and what it costs on this disk.
-pub(super) fn durability_in_words(policy: Policy, sync: SyncLatency) -> String {
-    let ms = |span: std::time::Duration| format!("{:.1} ms", span.as_secs_f64() * 1000.0);
-    let cost = format!(
-        "a sync of this disk takes {} (p99 {})",
-        ms(sync.p50),
-        ms(sync.p99)
-    );
+pub(super) fn durability_in_words(policy: Policy, sync: Option<SyncLatency>) -> String {
+    let ms = |span: std::time::Duration| format!("{:.2} ms", span.as_secs_f64() * 1000.0);
+    let cost = match sync {
+        Some(sync) => format!(
+            "a sync of this disk takes {} (p99 {}, {})",
+            ms(sync.p50),
+            ms(sync.p99),
+            sync.mode
+        ),
+        None => "what a sync of this disk takes is not known: it is full".to_owned(),
+    };
     match policy {
         Policy::Always => {
             format!("a submission is synced to disk before it is acknowledged; {cost}")
@@ -194,6 +198,7 @@ mod tests {
         let sync = SyncLatency {
             p50: Duration::from_micros(420),
             p99: Duration::from_millis(3),
+            mode: storage::WriteMode::Direct,
         };
         let mut banner = Banner {
             version: "1.2.3",
@@ -203,7 +208,7 @@ mod tests {
             node: 1,
             records: 0,
             rebuilt: None,
-            durability: durability_in_words(Policy::Always, sync),
+            durability: durability_in_words(Policy::Always, Some(sync)),
             url: "http://127.0.0.1:8080".to_owned(),
             public_url: None,
             ops_url: "http://127.0.0.1:9080".to_owned(),
@@ -219,7 +224,7 @@ mod tests {
             text.contains("fsp_1") && text.contains("created now"),
             "{text}"
         );
-        assert!(text.contains("0.4 ms (p99 3.0 ms)"), "{text}");
+        assert!(text.contains("0.42 ms (p99 3.00 ms, direct)"), "{text}");
         assert!(
             text.contains("http://127.0.0.1:8080/f/student-data\n"),
             "{text}"

@@ -2,11 +2,11 @@
 //!
 //! Holds: what a handler may see is what is put into `Doors` here, and no more: no log, no bridge.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bridge::{Bridge, OsFiles, Parts, Sinks};
 use serde_json::json;
-use storage::SyncLatency;
+use storage::{Disk as _, Health, OsDisk, SyncLatency};
 
 use super::error::Error;
 use super::report::Report;
@@ -19,6 +19,7 @@ use crate::forms::Registry;
 use crate::http::{Doors, View};
 use crate::ingest::Ingest;
 use crate::metrics::Metrics;
+use crate::retention::Retention;
 use crate::stage::Stage;
 
 /// The parts behind the doors.
@@ -28,6 +29,7 @@ pub(super) struct Inside<'a> {
     registry: Registry,
     ingest: Ingest,
     overview: Overview,
+    retention: Retention,
     metrics: Metrics,
 }
 
@@ -42,10 +44,15 @@ impl<'a> Inside<'a> {
         let clock = Clock::system(config.clock.offset_ms);
         let view = raft.view();
         let registry = Registry::new(view.clone());
+        let keeper = Arc::new(OnceLock::new());
+        let door = propose::Door {
+            raft: raft.clone(),
+            retention: Arc::clone(&keeper),
+        };
         let ingest = Ingest::spawn(
             config.limits.clone(),
             view.clone(),
-            Arc::new(propose::Door(raft.clone())),
+            Arc::new(door),
             raft.sender(),
             clock,
             &stages.ingest,
@@ -73,24 +80,29 @@ impl<'a> Inside<'a> {
         let bridge = Bridge::spawn(settings, parts, tasks::specs(&view)?, tracker, token);
         tasks::follow(raft, &bridge, &stages.clock);
         let overview = Overview::spawn(&bridge, &stages.clock).await;
+        let retention = keep(config, raft, &overview)?;
+        retention.spawn(&stages.clock);
+        keeper.get_or_init(|| retention.clone());
         Ok(Self {
             config,
             raft: raft.clone(),
             registry,
             ingest,
             overview,
+            retention,
             metrics,
         })
     }
 
     /// What the public listener opens onto.
-    pub(super) fn doors(&self, sync: SyncLatency, stage: &Stage) -> Doors {
+    pub(super) fn doors(&self, sync: Option<SyncLatency>, stage: &Stage) -> Doors {
         let raft = &self.raft;
         let view = raft.view();
         let report = Report {
             raft: raft.clone(),
             registry: self.registry.clone(),
             overview: self.overview.clone(),
+            retention: self.retention.clone(),
             sync,
         };
         let (told, metrics, voting) = (self.overview.clone(), self.metrics.clone(), raft.clone());
@@ -112,4 +124,22 @@ impl<'a> Inside<'a> {
             stopping: stage.token.clone(),
         }
     }
+}
+
+/// What decides how much of the log stays.
+fn keep(config: &Config, raft: &raft::Node, overview: &Overview) -> Result<Retention, Error> {
+    let dir = &config.data_dir;
+    let free_bytes = OsDisk.free_bytes(dir).map_err(|source| Error::Io {
+        op: "look at the room of",
+        path: dir.clone(),
+        source,
+    })?;
+    let (overview, wal) = (overview.clone(), raft.wal().clone());
+    Ok(Retention::new(
+        raft,
+        &config.retention,
+        free_bytes,
+        Arc::new(move || overview.tasks()),
+        Arc::new(move || matches!(wal.health(), Health::Full(_))),
+    ))
 }

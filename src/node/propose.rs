@@ -2,24 +2,29 @@
 //!
 //! Holds: what raft calls unknown stays unknown; every other refusal means "in no log".
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use storage::{Command, encode_command};
+use storage::{Command, Health, Shortage, encode_command};
 
+use super::report;
 use crate::http::Administer;
 use crate::ingest::{Answer, Propose, Refused};
+use crate::retention::Retention;
 
 /// Packs on their way to raft.
-#[derive(Clone)]
-pub(super) struct Door(pub(super) raft::Node);
+pub(super) struct Door {
+    pub(super) raft: raft::Node,
+    /// Knows who holds the log, once it runs: it is built from parts that this door leads to.
+    pub(super) retention: Arc<OnceLock<Retention>>,
+}
 
 impl Propose for Door {
     fn submit(&self, command: Bytes) -> BoxFuture<'_, Result<Answer, Refused>> {
         Box::pin(async move {
             let pending = self
-                .0
+                .raft
                 .submit(command)
                 .await
                 .map_err(|error| refused(&error))?;
@@ -31,6 +36,26 @@ impl Propose for Door {
             });
             Ok(answer)
         })
+    }
+
+    fn room(&self) -> Result<(), Refused> {
+        match self.raft.wal().health() {
+            Health::Full(shortage) => Err(Refused::DiskFull {
+                detail: self.in_words(&shortage),
+            }),
+            // A log that stopped for good refuses by itself, with its reason.
+            Health::Ok | Health::Poisoned(_) => Ok(()),
+        }
+    }
+}
+
+impl Door {
+    fn in_words(&self, shortage: &Shortage) -> String {
+        let words = report::shortage_in_words(shortage);
+        match self.retention.get().and_then(|all| all.report().held_by) {
+            Some(held_by) => format!("{words}; {held_by}, so the log keeps it"),
+            None => words,
+        }
     }
 }
 

@@ -5,12 +5,13 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use storage::{Health, Opened, Phase, Progress, StateView, SyncLatency};
+use storage::{Health, Opened, Phase, Progress, Shortage, StateView, SyncLatency};
 use tracing::{info, warn};
 
 use super::banner::durability_in_words;
 use super::tasks::Overview;
 use crate::forms::Registry;
+use crate::retention::Retention;
 
 /// A start that takes longer tells how far it is, this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -37,17 +38,32 @@ pub(super) fn opened(opened: &Opened) -> Option<String> {
         Opened::Fresh | Opened::Kept => None,
         Opened::Rebuilt {
             why,
+            is_expected: _,
+            base,
             set_aside,
             entries,
         } => {
             let aside = set_aside.as_ref().map_or_else(String::new, |path| {
                 format!("; the old one lies in {}", path.display())
             });
+            let from = base.map_or_else(String::new, |index| format!("checkpoint {index} and "));
             Some(format!(
-                "rebuilt from the log, {entries} entries: {why}{aside}"
+                "rebuilt from {from}the log, {entries} entries: {why}{aside}"
             ))
         }
     }
+}
+
+/// What a full disk means, and what to do.
+pub(super) fn shortage_in_words(shortage: &Shortage) -> String {
+    let mib = |bytes: u64| bytes >> 20;
+    format!(
+        "disk full for {} s: the volume of the log has {} MiB left and needs {} MiB; submissions \
+         are refused until there is room, nothing that was acknowledged is touched",
+        shortage.since.elapsed().as_secs(),
+        mib(shortage.free_bytes),
+        mib(shortage.needed_bytes).max(1),
+    )
 }
 
 /// Where a status is read from.
@@ -55,7 +71,8 @@ pub(super) struct Report {
     pub(super) raft: raft::Node,
     pub(super) registry: Registry,
     pub(super) overview: Overview,
-    pub(super) sync: SyncLatency,
+    pub(super) retention: Retention,
+    pub(super) sync: Option<SyncLatency>,
 }
 
 impl Report {
@@ -64,6 +81,7 @@ impl Report {
         let wal = self.raft.wal();
         let health = match wal.health() {
             Health::Ok => "ok".to_owned(),
+            Health::Full(shortage) => shortage_in_words(&shortage),
             Health::Poisoned(why) => format!("stopped for good: {why}"),
         };
         let policy = wal.policy();
@@ -73,8 +91,8 @@ impl Report {
             "durability": {
                 "policy": policy.to_string(),
                 "words": durability_in_words(policy, self.sync),
-                "sync_us_p50": self.sync.p50.as_micros(),
-                "sync_us_p99": self.sync.p99.as_micros(),
+                "sync_us_p50": self.sync.map(|sync| sync.p50.as_micros()),
+                "sync_us_p99": self.sync.map(|sync| sync.p99.as_micros()),
             },
             "wal": {
                 "health": health,
@@ -82,10 +100,17 @@ impl Report {
                 "last": wal.last().map(|last| last.index),
                 "bytes": wal.segments().iter().map(|segment| segment.bytes).sum::<u64>(),
                 "segments": wal.segments().len(),
+                "write_mode": wal.write_mode().to_string(),
+                "damage": wal.findings().iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "scrubbed": json!({
+                    "rounds": wal.scrubbed().rounds,
+                    "bytes": wal.scrubbed().bytes,
+                }),
             },
             "forms": self.registry.list(),
             "tasks": self.overview.tasks(),
             "state": self.state(),
+            "retention": self.retention.report(),
         })
     }
 

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "testing")]
 mod fault;
+mod mapped;
 mod os;
 
 #[cfg(feature = "testing")]
 pub use fault::{Fault, FaultDisk};
+pub use mapped::Mapped;
 pub use os::OsDisk;
 
 /// How to open a file.
@@ -21,6 +23,9 @@ pub enum Open {
     Read,
     /// To read and write; it must exist.
     Write,
+    /// To write whole blocks from aligned memory, past the system's cache; it must exist. A write
+    /// is durable when it returns. Systems that cannot do this refuse it here or at the first write.
+    Direct,
     /// To read and write; it must not exist.
     Create,
     /// To read and write; what was there is gone.
@@ -45,6 +50,9 @@ pub trait Disk: Send + Sync + 'static {
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Bytes that may still be written to the volume of `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// Which life of the machine this is: another one after each boot, and zeros where the system
+    /// does not tell. What a process wrote survives its own death, but not the machine's.
+    fn boot_id(&self) -> [u8; 16];
     /// Holds `path` against every other process until the guard drops; `WouldBlock` if held.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
 
@@ -87,9 +95,21 @@ pub trait File: Send + Sync {
     fn sync(&self) -> io::Result<()>;
     /// The length.
     fn len(&self) -> io::Result<u64>;
+    /// Sets room aside for the first `len` bytes, so that writing them never meets a full disk. Does
+    /// nothing where the system cannot; what was never written reads as zeros.
+    fn reserve(&self, len: u64) -> io::Result<()>;
+    /// Gives the blocks of a stretch back to the volume where the system can; it reads as zeros then,
+    /// or as before. The length stays.
+    fn release(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
     /// Lets the system forget its copy of what is durable, so that the next read sees the device.
     fn forget_cached(&self) -> io::Result<()> {
         Ok(())
+    }
+    /// The whole file as memory, where the system can. Only for files that nobody writes any more.
+    fn map(&self) -> io::Result<Option<Mapped>> {
+        Ok(None)
     }
 }
 

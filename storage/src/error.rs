@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::ids::Index;
+use crate::ids::{Index, Seq};
 use crate::wal::SegmentId;
 
 /// Everything that this room refuses or fails at.
@@ -40,6 +40,14 @@ pub enum Error {
         /// How it shows.
         what: &'static str,
     },
+    /// Entries that were durable and cannot be read; see [`crate::Damage`].
+    #[error("entries {first} to {last} of the log are damaged")]
+    Damaged {
+        /// The first one.
+        first: Index,
+        /// The last one.
+        last: Index,
+    },
     /// Written by a newer release.
     #[error("segment {segment} has format version {found}, this build reads up to {known}")]
     Version {
@@ -70,6 +78,21 @@ pub enum Error {
     Purged {
         /// The oldest entry that may still be there.
         first: Index,
+    },
+    /// Records that the log has let go of.
+    #[error("the oldest record that is still there is {oldest}")]
+    Forgotten {
+        /// The first seq that can be read.
+        oldest: Seq,
+    },
+    /// The log's beginning is gone, the state cannot be used, and nothing is left to build it from.
+    #[error("the log begins at {first}, and no checkpoint in {} can be used to build the state that \
+             it goes on from", dir.display())]
+    NoCheckpoint {
+        /// The oldest entry.
+        first: Index,
+        /// Where one was looked for.
+        dir: PathBuf,
     },
     /// A command of a kind or version that this build does not know.
     #[error("unknown command kind {kind} version {version}")]
@@ -132,11 +155,12 @@ impl Error {
     /// What a caller does about it.
     pub const fn reaction(&self) -> Reaction {
         match self {
-            Self::Purged { .. } => Reaction::Reject,
+            Self::Purged { .. } | Self::Forgotten { .. } => Reaction::Reject,
             Self::Closed => Reaction::Retry,
             Self::Io { .. }
             | Self::Locked { .. }
             | Self::Corrupt { .. }
+            | Self::Damaged { .. }
             | Self::Version { .. }
             | Self::Poisoned { .. }
             | Self::Unknown { .. }
@@ -145,8 +169,15 @@ impl Error {
             | Self::Vanished { .. }
             | Self::Rows { .. }
             | Self::UnknownLevel { .. }
+            | Self::NoCheckpoint { .. }
             | Self::Unfit { .. } => Reaction::Stop,
         }
+    }
+
+    /// Whether the disk was full: an error that may be gone the next time.
+    pub fn is_full(&self) -> bool {
+        let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        matches!(self, Self::Io { source, .. } if kinds.contains(&source.kind()))
     }
 
     /// For `map_err`: an [`Error::Io`] that knows verb and path.

@@ -18,8 +18,8 @@ mod wal;
 
 pub use codec::{decode_command, encode_command};
 pub use command::*;
-pub use config::{Config, WalConfig};
-pub use disk::{Disk, File, Open, OsDisk, create_dir_durably};
+pub use config::{Config, Scan, Verify, WalConfig};
+pub use disk::{Disk, File, Mapped, Open, OsDisk, create_dir_durably};
 #[cfg(feature = "testing")]
 pub use disk::{Fault, FaultDisk};
 pub use error::{Error, Reaction};
@@ -28,10 +28,13 @@ pub use metrics::{StateMetrics, WalMetrics};
 pub use outcome::{Outcome, PackOutcome, Placed, SlotOutcome, Terms, Voters};
 pub use records::{Record, Records};
 pub use state::{
-    CursorRow, Digests, Engine, FormRow, Opened, ParkedRow, Phase, Progress, State, StateConfig,
-    StateParts, StateView, TaskRow, VotersOf,
+    Checkpoint, Checkpoints, CursorRow, Digests, Engine, FormRow, Incoming, OnDoubt, Opened,
+    ParkedRow, Phase, Progress, State, StateConfig, StateParts, StateView, TaskRow, VotersOf,
 };
+#[cfg(feature = "testing")]
+pub use wal::count_wal_records;
 pub use wal::{
-    Done, Entry, EntryKind, Health, Marks, Recovered, SegmentId, SegmentInfo, SyncLatency, Tail,
-    Vote, Wal, WalItem, inspect as inspect_wal, probe_sync,
+    Damage, Done, Entry, EntryKind, Floor, HardInfo, Health, Marks, Recovered, RepairError,
+    ScrubReport, SegmentId, SegmentInfo, Shortage, SyncLatency, Vote, Wal, WalItem, WriteMode,
+    inspect as inspect_wal, probe_sync,
 };

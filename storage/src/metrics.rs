@@ -24,6 +24,8 @@ pub struct WalMetrics {
     pub(crate) segments: Gauge,
     pub(crate) disk_reads: Counter,
     pub(crate) poisoned: Gauge,
+    pub(crate) damaged: Counter,
+    pub(crate) full: Gauge,
 }
 
 impl Default for WalMetrics {
@@ -39,6 +41,8 @@ impl Default for WalMetrics {
             segments: Gauge::default(),
             disk_reads: Counter::default(),
             poisoned: Gauge::default(),
+            damaged: Counter::default(),
+            full: Gauge::default(),
         }
     }
 }
@@ -88,6 +92,16 @@ impl WalMetrics {
             "poisoned",
             "1 after a failed write or sync",
             self.poisoned.clone(),
+        );
+        wal.register(
+            "damaged",
+            "Segments found damaged since the start",
+            self.damaged.clone(),
+        );
+        wal.register(
+            "full",
+            "1 while there is no room on the disk for more segments",
+            self.full.clone(),
         );
     }
 }
@@ -187,7 +201,7 @@ mod tests {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         assert_eq!(
-            15,
+            17,
             text.lines()
                 .filter(|line| line.starts_with("# HELP"))
                 .count()

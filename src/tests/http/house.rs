@@ -38,7 +38,7 @@ pub struct Log {
 impl Log {
     fn new() -> Self {
         let disk = Arc::new(FaultDisk::new());
-        let (wal, _) = Wal::open(disk, Path::new("/wal"), &WalConfig::default()).unwrap();
+        let (wal, _) = Wal::open(disk, Path::new("/wal"), &WalConfig::simulated()).unwrap();
         let state = State::in_memory(|_| Voters {
             quorum: 1,
             count: 1,

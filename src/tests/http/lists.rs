@@ -225,3 +225,44 @@ async fn waiting_ends_with_news_with_the_time_or_with_the_node() {
     let ((found, elapsed), ()) = tokio::join!(waiting(format!("{PATH}?after=1&wait=30s")), stop);
     assert_eq!((found, elapsed.as_secs()), (0, 95));
 }
+
+#[tokio::test]
+async fn below_the_horizon_there_is_nothing_and_the_answer_says_where_something_begins() {
+    let house = House::new();
+    fill(&house, 20).await;
+    let records = house.read(PATH, "*/*").await.json();
+    let fifth = records["records"][4]["index"].as_u64().unwrap();
+    let index = storage::Index(fifth);
+    house
+        .log
+        .apply(&storage::Command::Horizon(storage::Horizon { index }));
+    let oldest = house.read(&format!("{PATH}?after=4&limit=1"), "*/*").await;
+    let oldest = oldest.json()["oldest_seq"].as_u64().unwrap();
+    assert!(oldest > 5);
+    for path in [
+        PATH.to_owned(),
+        format!("{PATH}?after={}", oldest - 2),
+        format!("{PATH}/1"),
+        format!("{PATH}/{}", oldest - 1),
+    ] {
+        for media_type in ["application/json", "application/x-ndjson", "text/csv"] {
+            let said = house.read(&path, media_type).await;
+            assert_eq!(said.status, StatusCode::GONE, "{path}");
+            let problem = said.json();
+            assert_eq!(problem["type"], "/problems/below-the-horizon");
+            assert_eq!(problem["oldest_seq"], json!(oldest), "{path}");
+        }
+    }
+    let rest = house
+        .read(&format!("{PATH}?after={}", oldest - 1), "*/*")
+        .await;
+    assert_eq!(rest.json()["records"][0]["seq"], json!(oldest));
+    assert_eq!(
+        house.read(&format!("{PATH}/{oldest}"), "*/*").await.status,
+        StatusCode::OK
+    );
+    assert_eq!(
+        house.read(&format!("{PATH}/21"), "*/*").await.status,
+        StatusCode::NOT_FOUND
+    );
+}

@@ -23,8 +23,16 @@ pub enum Fault {
     FailSync(u64),
     /// The n-th write fails after half of its bytes.
     TearWrite(u64),
-    /// No more than this many bytes may be written from now on.
+    /// Files may grow by no more than this many bytes from now on.
     Full(u64),
+    /// The n-th write says that it was carried out and was not.
+    LoseWrite(u64),
+    /// The n-th write lands so many bytes behind its place.
+    MisdirectWrite(u64, u64),
+    /// The n-th read fails.
+    FailRead(u64),
+    /// No file can be opened past the cache.
+    NoDirect,
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -46,6 +54,7 @@ struct Sim {
     life: u64,
     changes: u64,
     writes: u64,
+    reads: u64,
     syncs: u64,
 }
 
@@ -138,7 +147,31 @@ impl FaultDisk {
         self.sim().changes
     }
 
-    /// How often a file was synced, or asked to be, so far.
+    /// How often a file was read so far.
+    pub fn reads(&self) -> u64 {
+        self.sim().reads
+    }
+
+    /// Whether a file is there and how long it is.
+    pub fn len(&self, path: &Path) -> Option<usize> {
+        let sim = self.sim();
+        match sim.names.get(path)? {
+            Name::File(node) => sim.files.get(node).map(|file| file.content.len()),
+            Name::Dir => None,
+        }
+    }
+
+    /// Overwrites bytes, in the durable copy too: what a device does that lies.
+    pub fn scribble(&self, path: &Path, offset: usize, bytes: &[u8]) {
+        let mut sim = self.sim();
+        if let Some(Name::File(node)) = sim.names.get(path).copied()
+            && let Some(node) = sim.files.get_mut(&node)
+        {
+            node.scribble(bytes, offset);
+        }
+    }
+
+    /// How often a file was synced, or asked to be, so far. A write past the cache is one.
     pub fn syncs(&self) -> u64 {
         self.sim().syncs
     }
@@ -167,6 +200,26 @@ impl Sim {
     fn changed(&mut self) {
         self.changes += 1;
         self.is_dead |= self.faults.contains(&Fault::DieAfter(self.changes));
+    }
+
+    /// How far a file may reach, from `offset` on, before the disk is full.
+    fn room_at(&self, node: u64, offset: usize) -> usize {
+        let len = self.files.get(&node).map_or(0, |file| file.content.len());
+        let room = self.room.map_or(usize::MAX, |room| {
+            usize::try_from(room).unwrap_or(usize::MAX)
+        });
+        len.saturating_add(room).saturating_sub(offset)
+    }
+
+    /// Writes into the cache; growing takes room.
+    fn write(&mut self, node: u64, bytes: &[u8], offset: usize) -> io::Result<()> {
+        let file = self.files.get_mut(&node).ok_or(io::ErrorKind::NotFound)?;
+        let before = file.content.len();
+        file.write(bytes, offset);
+        let grown = (file.content.len() - before) as u64;
+        self.room = self.room.map(|room| room.saturating_sub(grown));
+        self.changed();
+        Ok(())
     }
 
     fn require_dir(&self, path: &Path) -> io::Result<()> {

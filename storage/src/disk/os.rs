@@ -8,10 +8,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Disk, File, Open};
+use rustix::fs::{FallocateFlags, OFlags};
+
+use super::{Disk, File, Mapped, Open};
 
 /// The real file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +27,11 @@ impl Disk for OsDisk {
             Open::Read => {}
             Open::Write => {
                 options.write(true);
+            }
+            Open::Direct => {
+                let flags = (OFlags::DIRECT | OFlags::DSYNC).bits();
+                let flags = i32::try_from(flags).map_err(io::Error::other)?;
+                options.write(true).custom_flags(flags);
             }
             Open::Create => {
                 options.write(true).create_new(true);
@@ -74,6 +81,14 @@ impl Disk for OsDisk {
         Ok(volume.f_bavail.saturating_mul(volume.f_frsize))
     }
 
+    fn boot_id(&self) -> [u8; 16] {
+        let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        u128::from_str_radix(&digits, 16)
+            .unwrap_or_default()
+            .to_be_bytes()
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = fs::OpenOptions::new()
             .write(true)
@@ -105,6 +120,25 @@ impl File for OsFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    fn release(&self, offset: u64, len: u64) -> io::Result<()> {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match rustix::fs::fallocate(&self.0, how, offset, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    fn map(&self) -> io::Result<Option<Mapped>> {
+        Mapped::new(&self.0).map(Some)
     }
 
     fn forget_cached(&self) -> io::Result<()> {

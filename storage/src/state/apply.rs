@@ -3,7 +3,7 @@
 //! Holds: this is all that a rule sees. The rules themselves stand in the file of their idea, each
 //! as a method here.
 
-use super::digests::RowSum;
+use super::digests::Tally;
 use super::expiry::{Clock, Oldest};
 use super::overlay::{Changes, Overlay};
 use super::rules::Rules;
@@ -32,8 +32,7 @@ pub(crate) struct Apply<'a> {
 /// What is to be written.
 pub(crate) struct Done {
     pub(super) changes: Changes,
-    pub(super) sum: RowSum,
-    pub(super) row_count: u64,
+    pub(super) tally: Tally,
     pub(super) has_new_definitions: bool,
     pub(super) clock: Clock,
 }
@@ -45,7 +44,7 @@ impl<'a> Apply<'a> {
         id: LogId,
     ) -> Result<Self, Error> {
         let applied = state.applied;
-        let mut over = Overlay::new(rows, &mut state.hot, applied.rows, applied.row_count);
+        let mut over = Overlay::new(rows, &mut state.hot, applied.tally);
         let clock: Clock = over
             .load(&keys::fact_clock(), "the clock")?
             .unwrap_or_default();
@@ -113,11 +112,10 @@ impl<'a> Apply<'a> {
             has_new_definitions,
             ..
         } = self;
-        let (changes, sum, row_count) = over.into_parts();
+        let (changes, tally) = over.into_parts();
         Ok(Done {
             changes,
-            sum,
-            row_count,
+            tally,
             has_new_definitions,
             clock,
         })

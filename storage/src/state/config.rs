@@ -27,6 +27,8 @@ pub struct StateConfig {
     pub cache_bytes: u64,
     /// The most that the store's own journal may take on disk.
     pub journal_bytes_max: u64,
+    /// A checkpoint is written each time so much of the log lies behind the last one.
+    pub checkpoint_bytes: u64,
     /// Which store; not a setting of a node.
     #[serde(skip)]
     pub engine: Engine,
@@ -38,6 +40,7 @@ impl Default for StateConfig {
             memtable_bytes: 8 << 20,     // a handful of them may be in memory at once
             cache_bytes: 16 << 20,       // heads, sessions and the newest places
             journal_bytes_max: 64 << 20, // the least that the store takes
+            checkpoint_bytes: 1 << 30,   // a rebuild applies no more than that: some ten seconds
             engine: Engine::Fjall,
         }
     }
@@ -55,6 +58,9 @@ impl StateConfig {
         }
         if self.journal_bytes_max < 64 << 20 {
             problems.push("state.journal_bytes_max must be at least 64 MiB".to_owned());
+        }
+        if self.checkpoint_bytes < 1 << 20 {
+            problems.push("state.checkpoint_bytes must be at least 1 MiB".to_owned());
         }
         problems
     }

@@ -8,6 +8,7 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::keys;
 use crate::ids::{Index, LogId};
 
 /// Both digests are kept where the index is a multiple of this.
@@ -19,14 +20,45 @@ pub(crate) const RING_LEN: u64 = 64;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RowSum(pub(crate) u128);
 
-impl RowSum {
+/// How many rows there are and the sum of their hashes: of all, and of the few that decide.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    /// Of all rows.
+    pub(crate) rows: RowSum,
+    /// How many there are.
+    pub(crate) row_count: u64,
+    /// Of the rows of the core tables alone: what every answer rests on, small enough to be read
+    /// whole at any start.
+    pub(crate) core: RowSum,
+    /// How many there are of those.
+    pub(crate) core_count: u64,
+}
+
+impl Tally {
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8]) {
-        self.0 = self.0.wrapping_add(hash_row(key, value));
+        let hash = hash_row(key, value);
+        self.rows.0 = self.rows.0.wrapping_add(hash);
+        self.row_count += 1;
+        if is_core(key) {
+            self.core.0 = self.core.0.wrapping_add(hash);
+            self.core_count += 1;
+        }
     }
 
-    pub(crate) fn subtract(&mut self, key: &[u8], value: &[u8]) {
-        self.0 = self.0.wrapping_sub(hash_row(key, value));
+    pub(crate) fn remove(&mut self, key: &[u8], value: &[u8]) {
+        assert!(0 < self.row_count, "a row is removed from an empty state");
+        let hash = hash_row(key, value);
+        self.rows.0 = self.rows.0.wrapping_sub(hash);
+        self.row_count -= 1;
+        if is_core(key) {
+            self.core.0 = self.core.0.wrapping_sub(hash);
+            self.core_count -= 1;
+        }
     }
+}
+
+fn is_core(key: &[u8]) -> bool {
+    key.first().is_some_and(|table| keys::is_core(*table))
 }
 
 /// The key's length goes first, so that no two rows hash alike.
@@ -62,10 +94,8 @@ pub(crate) struct Applied {
     pub(crate) layout: u32,
     /// The last entry applied.
     pub(crate) id: Option<LogId>,
-    /// How many rows there are.
-    pub(crate) row_count: u64,
-    /// The sum of their hashes.
-    pub(crate) rows: RowSum,
+    /// How many rows there are, and the sums of their hashes.
+    pub(crate) tally: Tally,
     /// The chain over the log.
     pub(crate) chain: [u8; 16],
 }
@@ -85,7 +115,7 @@ impl Applied {
     pub(crate) fn digests(&self) -> Digests {
         Digests {
             index: self.id.map_or(Index(0), |id| id.index),
-            rows: self.rows.0,
+            rows: self.tally.rows.0,
             log: self.chain,
         }
     }

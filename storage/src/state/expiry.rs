@@ -85,9 +85,12 @@ impl Groups {
 
 impl Apply<'_> {
     pub(super) fn tick(&mut self, elapsed_ms: u64) -> Result<(), Error> {
-        self.clock.time_ms = self.clock.time_ms.saturating_add(elapsed_ms);
+        let before_ms = self.clock.time_ms;
+        self.clock.time_ms = before_ms.saturating_add(elapsed_ms);
+        self.mark_time(before_ms)?;
         let mut budget = self.rules.expiry_rows_max;
         self.expire(&mut budget)?;
+        self.prune()?;
         self.sweep()
     }
 

@@ -4,19 +4,23 @@
 //! ├ magic "fspstate" ┼ version u32 ┼ chunk … ┼ empty chunk ┤          numbers little-endian
 //! chunk: ├ len u32 ┼ crc32 of the rows u32 ┼ rows: (key len u32 ┼ value len u32 ┼ key ┼ value) … ┤
 //! ```
-//! Holds: rows come in key order, so the first one says what is applied; the digest and the count
-//! of what was read must be those that the stream claims, or the import fails. An import that did
-//! not end leaves a mark, by which the next open knows that the rows are no state at all.
+//! Holds: rows come in key order, so the first chunk says what is applied and who the members are;
+//! the digest and the count of what was read must be those that the stream claims, or it is refused.
+//! An import that did not end leaves a mark, by which the next open knows that the rows are no state
+//! at all.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::ops::ControlFlow;
 
 use bytes::{Buf, Bytes};
 
-use super::digests::{Applied, RowSum};
-use super::{LAYOUT, keys};
+use super::digests::{Applied, Tally};
+use super::{LAYOUT, facts, keys};
+use crate::codec;
 use crate::error::Error;
-use crate::rows::{KeyRange, Read, Rows, Side};
+use crate::ids::LogId;
+use crate::rows::{Each, KeyRange, Read, Rows, Side};
 
 const MAGIC: [u8; 8] = *b"fspstate";
 const VERSION: u32 = 1;
@@ -63,48 +67,131 @@ fn write_chunk(chunk: &[u8], to: &mut dyn io::Write) -> Result<(), Error> {
     to.write_all(chunk).map_err(stream("write"))
 }
 
-pub(super) fn import(rows: &dyn Rows, from: &mut dyn io::Read) -> Result<(), Error> {
-    let mut magic = [0; 8];
-    from.read_exact(&mut magic).map_err(stream("read"))?;
-    if magic != MAGIC || read_u32(from)? != VERSION {
-        return Err(Error::Decode {
-            what: "an exported state: its head",
-        });
+/// What the beginning of a stream says.
+pub(super) struct Head {
+    pub(super) applied: Applied,
+    pub(super) members: Option<(LogId, Bytes)>,
+}
+
+/// Reads the beginning alone.
+pub(super) fn head(from: &mut dyn io::Read) -> Result<Head, Error> {
+    read_magic(from)?;
+    let mut claim = Claim::default();
+    let mut first = FirstRows::default();
+    if let Some(chunk) = read_chunk(from)? {
+        let rows = split(&chunk)?;
+        claim.take(&rows)?;
+        first.0.extend(rows);
     }
+    Ok(Head {
+        applied: claim.applied()?,
+        members: facts::members(&first)?,
+    })
+}
+
+/// Reads all of it and believes nothing: every crc, the count, the digest.
+pub(super) fn check(from: &mut dyn io::Read) -> Result<(), Error> {
+    read_magic(from)?;
+    let mut claim = Claim::default();
+    while let Some(chunk) = read_chunk(from)? {
+        claim.take(&split(&chunk)?)?;
+    }
+    claim.settle()
+}
+
+pub(super) fn import(rows: &dyn Rows, from: &mut dyn io::Read) -> Result<(), Error> {
+    read_magic(from)?;
     let mark = keys::meta_importing();
     let is_under_way = Bytes::from_static(b"1");
     rows.write(&mut std::iter::once((mark.as_slice(), Some(&is_under_way))))?;
     clear(rows)?;
-    let mut sum = RowSum::default();
-    let mut row_count = 0;
+    let mut claim = Claim::default();
     while let Some(chunk) = read_chunk(from)? {
         let new = split(&chunk)?;
-        for (key, value) in &new {
-            if key.first() != Some(&keys::META) {
-                sum.add(key, value);
-                row_count += 1;
-            }
-        }
+        claim.take(&new)?;
         rows.write(&mut new.iter().map(|(key, value)| (&key[..], Some(value))))?;
     }
-    let applied: Option<Applied> =
-        super::view::load(rows, &keys::meta_applied(), "what is applied")?;
-    let applied = applied.unwrap_or(Applied {
-        layout: LAYOUT,
-        ..Applied::default()
-    });
-    if applied.layout != LAYOUT {
-        return Err(Error::Decode {
-            what: "an exported state: its layout",
-        });
-    }
-    if applied.rows != sum || applied.row_count != row_count {
-        return Err(Error::Unfit {
-            what: "an exported state has another digest than it claims",
-        });
-    }
+    claim.settle()?;
     rows.write(&mut std::iter::once((mark.as_slice(), None)))?;
     rows.sync()
+}
+
+/// What a stream says about itself, and what was found so far.
+#[derive(Default)]
+struct Claim {
+    applied: Option<Applied>,
+    found: Tally,
+}
+
+impl Claim {
+    fn take(&mut self, rows: &[(Bytes, Bytes)]) -> Result<(), Error> {
+        for (key, value) in rows {
+            if key.first() != Some(&keys::META) {
+                self.found.add(key, value);
+            } else if key == keys::meta_applied().as_slice() {
+                self.applied = Some(codec::decode_row("what is applied", value)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn applied(&self) -> Result<Applied, Error> {
+        let applied = self.applied.unwrap_or(Applied {
+            layout: LAYOUT,
+            ..Applied::default()
+        });
+        if applied.layout == LAYOUT {
+            Ok(applied)
+        } else {
+            Err(Error::Decode {
+                what: "an exported state: its layout",
+            })
+        }
+    }
+
+    fn settle(&self) -> Result<(), Error> {
+        if self.applied()?.tally == self.found {
+            return Ok(());
+        }
+        Err(Error::Unfit {
+            what: "an exported state has another digest than it claims",
+        })
+    }
+}
+
+/// The rows of the first chunk.
+#[derive(Default)]
+struct FirstRows(BTreeMap<Bytes, Bytes>);
+
+impl Read for FirstRows {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        Ok(self.0.get(key).cloned())
+    }
+
+    fn scan(&self, range: &KeyRange, from: Side, each: &mut Each<'_>) -> Result<(), Error> {
+        let within = |key: &Bytes| range.start[..] <= key[..] && key[..] < range.end[..];
+        let mut rows = self.0.iter().filter(|(key, _)| within(key));
+        while let Some((key, value)) = match from {
+            Side::First => rows.next(),
+            Side::Last => rows.next_back(),
+        } {
+            if each(key, value)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_magic(from: &mut dyn io::Read) -> Result<(), Error> {
+    let mut magic = [0; 8];
+    from.read_exact(&mut magic).map_err(stream("read"))?;
+    if magic == MAGIC && read_u32(from)? == VERSION {
+        return Ok(());
+    }
+    Err(Error::Decode {
+        what: "an exported state: its head",
+    })
 }
 
 /// Removes every row but the mark, some at a time.

@@ -1,6 +1,6 @@
-//! Facts of the cluster as a whole: level, policy, horizon, tokens, members.
+//! Facts of the cluster as a whole: level, policy, tokens, members.
 //!
-//! Holds: level and horizon only grow. A level that this build cannot run is an error, which stops
+//! Holds: the level only grows. A level that this build cannot run is an error, which stops
 //! the node before it could answer by other rules than its peers.
 
 use bytes::Bytes;
@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::overlay::get_pieces;
 use super::rules::LEVEL_MAX;
 use super::{Apply, forms, keys};
-use crate::command::{Horizon, Policy, SetLevel, SetToken};
+use crate::command::{Policy, SetLevel, SetToken};
 use crate::error::Error;
-use crate::ids::{Index, LogId};
+use crate::ids::LogId;
 use crate::outcome::Outcome;
 use crate::rows::Read;
 
@@ -42,17 +42,6 @@ impl Apply<'_> {
 
     pub(super) fn set_policy(&mut self, policy: Policy) -> Result<Outcome, Error> {
         self.over.store(keys::fact_policy(), &policy)?;
-        Ok(Outcome::Done)
-    }
-
-    pub(super) fn set_horizon(&mut self, command: &Horizon) -> Result<Outcome, Error> {
-        let horizon: Index = self
-            .over
-            .load(&keys::fact_horizon(), "the horizon")?
-            .unwrap_or_default();
-        if command.index > horizon {
-            self.over.store(keys::fact_horizon(), &command.index)?;
-        }
         Ok(Outcome::Done)
     }
 

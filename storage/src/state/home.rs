@@ -3,27 +3,29 @@
 //! ```text
 //! state/rows/    fjall's own
 //! state/closed   Applied as it was when the rows were synced, crc32 (only between two lives)
+//! state/doubt    why the rows are not whole, in words; they are set aside by the next start
 //! quarantine/    state-1, state-2, … as they were found
 //! ```
 //! Holds: taking the word away is the first thing that opening does, whatever it finds next, so it
-//! never speaks for other rows than those it was left with. Without it every row is read and the
-//! digest compared.
+//! never speaks for other rows than those it was left with. Without it the rows are looked at, as
+//! `verify` says.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::digests::{Applied, RowSum};
-use super::open::{PROGRESS_STEP, Phase, Progress, StateParts};
-use super::{Engine, LAYOUT, StateConfig, keys, view};
+use super::digests::Applied;
+use super::open::{Progress, StateParts};
+use super::{Engine, LAYOUT, StateConfig, keys, verify, view};
 use crate::codec;
 use crate::command::Policy;
 use crate::disk::{Disk, create_dir_durably};
 use crate::error::Error;
 use crate::ids::{Index, LogId};
-use crate::rows::{FjallRows, KeyRange, Rows, Side};
+use crate::rows::{FjallRows, Rows};
 use crate::wal::Wal;
 
 /// Where the state lives.
+#[derive(Clone)]
 pub(super) struct Home {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
@@ -36,8 +38,30 @@ pub(super) fn rows_dir(dir: &Path) -> PathBuf {
 
 /// What is to become of the rows.
 pub(super) enum Verdict {
-    Keep(Arc<dyn Rows>),
-    Build { why: String },
+    Keep {
+        rows: Arc<dyn Rows>,
+        /// They are known to be whole; else their core is.
+        is_whole: bool,
+    },
+    Build {
+        why: String,
+        /// A crash can leave it like that: nobody has to look.
+        is_expected: bool,
+    },
+}
+
+fn unexpected(why: String) -> Verdict {
+    Verdict::Build {
+        why,
+        is_expected: false,
+    }
+}
+
+const fn expected(why: String) -> Verdict {
+    Verdict::Build {
+        why,
+        is_expected: true,
+    }
 }
 
 impl Home {
@@ -87,29 +111,34 @@ impl Home {
         parts: &StateParts<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Verdict, Error> {
-        let build = |why: String| Ok(Verdict::Build { why });
+        if let Some(why) = self.doubt()? {
+            return Ok(unexpected(why));
+        }
         let rows = match self.rows(parts.config) {
             Ok(rows) => rows,
             // Another process works with them: they are not in doubt.
             Err(error @ Error::Locked { .. }) => return Err(error),
-            Err(error) => return build(error.to_string()),
+            Err(error) => return Ok(unexpected(error.to_string())),
         };
         let applied = match read_applied(&*rows) {
             Ok(applied) => applied,
-            Err(why) => return build(why),
+            Err(build) => return Ok(build),
         };
-        if word != Some(applied)
-            && let Err(why) = verify(&*rows, &applied, progress)
-        {
-            return build(why);
+        let is_whole = word == Some(applied);
+        if !is_whole && let Err(why) = verify::core(&*rows, &applied, progress) {
+            return Ok(unexpected(why));
         }
-        let Some(id) = applied.id else {
-            return Ok(Verdict::Keep(rows));
-        };
-        match place_in_log(parts.wal, id)? {
-            InLog::Same => Ok(Verdict::Keep(rows)),
-            InLog::Other => build(format!("the log has another entry where {id} was applied")),
-            InLog::Beyond { last } => {
+        match place_in_log(parts.wal, applied.id)? {
+            InLog::Same => Ok(Verdict::Keep { rows, is_whole }),
+            InLog::Other(id) => {
+                let why = format!("the log has another entry where {id} was applied");
+                Ok(unexpected(why))
+            }
+            InLog::Purged { first } => {
+                let why = format!("it ends before the log, which begins at {first}");
+                Ok(expected(why))
+            }
+            InLog::Beyond { id, last } => {
                 let policy: Option<Policy> =
                     view::load(&*rows, &keys::fact_policy(), "the policy")?;
                 if !parts.had_peers && policy.unwrap_or_default() == Policy::Always {
@@ -118,43 +147,42 @@ impl Home {
                         last: id.index,
                     });
                 }
-                build(format!("{id} was applied and the log ends at {last}"))
+                Ok(expected(format!(
+                    "{id} was applied and the log ends at {last}"
+                )))
             }
         }
     }
 
+    fn doubt_path(&self) -> PathBuf {
+        self.dir.join("doubt")
+    }
+
+    /// Makes the next start set the rows aside.
+    pub(super) fn leave_doubt(&self, why: &str) -> Result<(), Error> {
+        let path = self.doubt_path();
+        self.disk
+            .write_atomic(&path, why.as_bytes())
+            .map_err(Error::io("write", path))
+    }
+
+    fn doubt(&self) -> Result<Option<String>, Error> {
+        let path = self.doubt_path();
+        if !self
+            .disk
+            .exists(&path)
+            .map_err(Error::io("look for", &path))?
+        {
+            return Ok(None);
+        }
+        let why = self.disk.read(&path).map_err(Error::io("read", &path))?;
+        Ok(Some(String::from_utf8_lossy(&why).into_owned()))
+    }
+
     /// Moves the whole directory to `quarantine`; where it is now.
     pub(super) fn set_aside(&self) -> Result<PathBuf, Error> {
-        let parent = self.dir.parent().unwrap_or_else(|| Path::new("."));
-        let quarantine = parent.join("quarantine");
-        self.disk
-            .create_dir_all(&quarantine)
-            .map_err(Error::io("create", &quarantine))?;
-        let name = self
-            .dir
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        let mut number = 1_u32;
-        let path = loop {
-            let path = quarantine.join(format!("{name}-{number}"));
-            if !self
-                .disk
-                .exists(&path)
-                .map_err(Error::io("look for", &path))?
-            {
-                break path;
-            }
-            number += 1;
-        };
-        self.disk
-            .rename(&self.dir, &path)
-            .map_err(Error::io("set aside", &self.dir))?;
-        for dir in [quarantine.as_path(), parent] {
-            self.disk.sync_dir(dir).map_err(Error::io("sync", dir))?;
-        }
-        Ok(path)
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy();
+        set_aside(&*self.disk, &self.dir, &self.dir, &name)
     }
 
     /// Says that the rows are durable and end here.
@@ -194,18 +222,46 @@ impl Home {
     }
 }
 
+/// Moves `path` into the quarantine that stands beside `dir`, under `name` and a number.
+pub(super) fn set_aside(
+    disk: &dyn Disk,
+    path: &Path,
+    dir: &Path,
+    name: &str,
+) -> Result<PathBuf, Error> {
+    let parent_of = |path: &Path| path.parent().unwrap_or_else(|| Path::new(".")).to_owned();
+    let parent = parent_of(dir);
+    let quarantine = parent.join("quarantine");
+    disk.create_dir_all(&quarantine)
+        .map_err(Error::io("create", &quarantine))?;
+    let mut number = 1_u32;
+    let to = loop {
+        let to = quarantine.join(format!("{name}-{number}"));
+        if !disk.exists(&to).map_err(Error::io("look for", &to))? {
+            break to;
+        }
+        number += 1;
+    };
+    disk.rename(path, &to)
+        .map_err(Error::io("set aside", path))?;
+    let mut changed = vec![quarantine, parent, parent_of(path)];
+    changed.dedup();
+    for dir in changed {
+        disk.sync_dir(&dir).map_err(Error::io("sync", dir))?;
+    }
+    Ok(to)
+}
+
 /// What the rows say about themselves, or why they are no state.
-fn read_applied(rows: &dyn Rows) -> Result<Applied, String> {
-    let importing = rows
-        .get(&keys::meta_importing())
-        .map_err(|error| error.to_string())?;
-    if importing.is_some() {
-        return Err("an import had not ended".to_owned());
+fn read_applied(rows: &dyn Rows) -> Result<Applied, Verdict> {
+    let failed = |error: Error| unexpected(error.to_string());
+    if rows.get(&keys::meta_importing()).map_err(failed)?.is_some() {
+        return Err(expected("an import had not ended".to_owned()));
     }
     let applied = view::load::<Applied>(rows, &keys::meta_applied(), "what is applied");
-    match applied.map_err(|error| error.to_string())? {
+    match applied.map_err(failed)? {
         Some(applied) if applied.layout == LAYOUT => Ok(applied),
-        Some(applied) => Err(format!("the rows have layout {}", applied.layout)),
+        Some(applied) => Err(expected(format!("the rows have layout {}", applied.layout))),
         None => Ok(Applied {
             layout: LAYOUT,
             ..Applied::default()
@@ -213,72 +269,37 @@ fn read_applied(rows: &dyn Rows) -> Result<Applied, String> {
     }
 }
 
-/// Reads every row and compares count and digest.
-fn verify(
-    rows: &dyn Rows,
-    applied: &Applied,
-    progress: &mut dyn FnMut(Progress),
-) -> Result<(), String> {
-    let mut sum = RowSum::default();
-    let mut done = 0;
-    let range = KeyRange {
-        start: vec![keys::META + 1],
-        end: vec![u8::MAX],
-    };
-    let scan = rows.scan(&range, Side::First, &mut |key, value| {
-        sum.add(key, value);
-        done += 1;
-        if done % PROGRESS_STEP == 0 {
-            progress(Progress {
-                phase: Phase::Verify,
-                done,
-                total: applied.row_count,
-            });
-        }
-        Ok(std::ops::ControlFlow::Continue(()))
-    });
-    scan.map_err(|error| error.to_string())?;
-    progress(Progress {
-        phase: Phase::Verify,
-        done,
-        total: applied.row_count,
-    });
-    if done != applied.row_count {
-        return Err(format!(
-            "there are {done} rows and should be {}",
-            applied.row_count
-        ));
-    }
-    if sum != applied.rows {
-        return Err("the digest does not fit the rows".to_owned());
-    }
-    Ok(())
-}
-
 enum InLog {
     Same,
-    Other,
-    Beyond { last: Index },
+    Other(LogId),
+    Purged { first: Index },
+    Beyond { id: LogId, last: Index },
 }
 
 /// Where the log has the entry that was applied last.
-fn place_in_log(wal: &Wal, id: LogId) -> Result<InLog, Error> {
+fn place_in_log(wal: &Wal, applied: Option<LogId>) -> Result<InLog, Error> {
+    let purged = wal.purged();
+    let Some(id) = applied else {
+        // Of no entry: all of them come after it.
+        return Ok(match purged {
+            Some(purged) => InLog::Purged {
+                first: purged.index.next(),
+            },
+            None => InLog::Same,
+        });
+    };
     let last = wal.last().map(|last| last.index);
     if last.is_none_or(|last| last < id.index) {
-        return Ok(InLog::Beyond {
-            last: last.unwrap_or_default(),
-        });
+        let last = last.unwrap_or_default();
+        return Ok(InLog::Beyond { id, last });
     }
-    if let Some(purged) = wal.purged().filter(|purged| id.index <= purged.index) {
-        // Behind the log, the entries in between are gone; at its very beginning all is there.
-        return Ok(if purged == id {
-            InLog::Same
-        } else {
-            InLog::Other
+    if let Some(purged) = purged.filter(|purged| id.index < purged.index) {
+        return Ok(InLog::Purged {
+            first: purged.index.next(),
         });
     }
     Ok(match wal.log_id(id.index)? {
         Some(found) if found == id => InLog::Same,
-        Some(_) | None => InLog::Other,
+        Some(_) | None => InLog::Other(id),
     })
 }

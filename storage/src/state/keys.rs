@@ -3,7 +3,7 @@
 //! | table | key behind the number | value |
 //! |---|---|---|
 //! | `META` 0x01 | kind | what is not state but about it: applied, digests; never digested |
-//! | `FACTS` 0x02 | kind | time and key bytes, level, policy, horizon, next form |
+//! | `FACTS` 0x02 | kind | time and key bytes, level, policy, horizon, next form, pruned |
 //! | `MEMBERSHIP` 0x03 | piece | head: log id and length; then the bytes |
 //! | `FORM_NAME` 0x04 | name | form |
 //! | `FORM` 0x05 | form | name, version, retired |
@@ -25,6 +25,8 @@
 //! | `UNPARKED` 0x15 | task, index of the unpark | which record is delivered again there |
 //! | `TOKEN` 0x16 | name | hash |
 //! | `SWEEP` 0x17 | prefix | nothing: rows that begin so go, a few a command |
+//! | `TIME` 0x18 | state time in steps | the entry that brought it, and when exactly |
+//! | `RELEASED` 0x19 | index, slot of the payload | where the run is delivered |
 //!
 //! Holds: numbers are big-endian, so the store's order is theirs; `task` is the index of the entry
 //! that made the name a task, so a task deleted and made again shares no row with the old one.
@@ -56,6 +58,8 @@ pub(crate) const PARKED_BODY: u8 = 0x14;
 pub(crate) const UNPARKED: u8 = 0x15;
 pub(crate) const TOKEN: u8 = 0x16;
 pub(crate) const SWEEP: u8 = 0x17;
+pub(crate) const TIME: u8 = 0x18;
+pub(crate) const RELEASED: u8 = 0x19;
 
 /// Below fjall's unit of damage: a hole in its journal then never lies inside one value.
 pub(crate) const VALUE_BYTES_MAX: usize = 4096;
@@ -65,6 +69,25 @@ pub(crate) const PIECE_BYTES: usize = 4000;
 /// Rows that are read by nearly every command and are few: kept in memory as well.
 pub(crate) const fn is_hot(table: u8) -> bool {
     matches!(table, FACTS | FORM | HEAD | SESSION | TASK)
+}
+
+/// The tables that answers rest on and that do not grow with traffic: a start reads them whole.
+pub(crate) const fn is_core(table: u8) -> bool {
+    matches!(
+        table,
+        FACTS
+            | MEMBERSHIP
+            | FORM_NAME
+            | FORM
+            | DEFINITION
+            | HEAD
+            | SESSION
+            | TASK
+            | TASK_DEFINITION
+            | CURSOR
+            | TOKEN
+            | SWEEP
+    )
 }
 
 /// A key under construction.
@@ -141,6 +164,11 @@ pub(crate) fn fact_horizon() -> Vec<u8> {
 /// The number that the next new form gets.
 pub(crate) fn fact_next_form() -> Vec<u8> {
     KeyBuilder::new(FACTS).u8(5).key()
+}
+
+/// How far the rows below the horizon are removed.
+pub(crate) fn fact_pruned() -> Vec<u8> {
+    KeyBuilder::new(FACTS).u8(6).key()
 }
 
 pub(crate) fn membership_head() -> Vec<u8> {
@@ -275,6 +303,15 @@ pub(crate) fn token(name: &str) -> Vec<u8> {
 
 pub(crate) fn sweep(prefix: &[u8]) -> Vec<u8> {
     KeyBuilder::new(SWEEP).bytes(prefix).key()
+}
+
+pub(crate) fn time(step: u64) -> Vec<u8> {
+    KeyBuilder::new(TIME).u64(step).key()
+}
+
+/// A run that is delivered elsewhere than where its payloads lie, by the latter.
+pub(crate) fn released(source: Position) -> Vec<u8> {
+    KeyBuilder::new(RELEASED).position(source).key()
 }
 
 /// The rows of one table, or of one task's part of it.

@@ -6,6 +6,7 @@
 //! from the log, so it is never synced on the way and never repaired: in doubt it is built again.
 
 mod apply;
+mod checkpoint;
 mod config;
 mod dedupe;
 mod digests;
@@ -14,6 +15,7 @@ mod export;
 mod facts;
 mod forms;
 mod home;
+mod horizon;
 mod keys;
 mod lines;
 mod open;
@@ -24,6 +26,7 @@ mod places;
 mod rules;
 mod sessions;
 mod tasks;
+mod verify;
 mod view;
 mod withheld;
 
@@ -36,12 +39,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+pub use checkpoint::{Checkpoint, Checkpoints, Incoming};
 pub use config::{Engine, StateConfig};
 pub use digests::Digests;
 pub use forms::FormRow;
 pub use open::{Opened, Phase, Progress, StateParts};
 pub use parked::ParkedRow;
 pub use tasks::{CursorRow, TaskRow};
+pub use verify::OnDoubt;
 pub use view::StateView;
 
 pub(crate) use apply::Apply;
@@ -53,14 +58,16 @@ use crate::metrics::StateMetrics;
 use crate::outcome::{Outcome, Voters};
 use crate::rows::{FjallRows, Rows};
 use crate::wal::{Entry, EntryKind};
+use checkpoint::Cutter;
 use digests::Applied;
 use expiry::Oldest;
 use overlay::Hot;
 use rules::Rules;
+use verify::Verifier;
 use view::Shared;
 
 /// How the rows are laid out. Another number in the rows means: build them again.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// Reads how many vote out of a membership's bytes, which are the business of the room above.
 pub type VotersOf = fn(&[u8]) -> Voters;
@@ -77,6 +84,9 @@ pub struct State {
     oldest: Oldest,
     /// Where to leave word of an orderly end.
     home: Option<home::Home>,
+    /// Watches what is applied, in a node.
+    cutter: Option<Cutter>,
+    verifier: Verifier,
 }
 
 impl State {
@@ -138,6 +148,8 @@ impl State {
             hot: Hot::default(),
             oldest: Oldest::default(),
             home,
+            cutter: None,
+            verifier: Verifier::default(),
         })
     }
 
@@ -160,8 +172,7 @@ impl State {
         let outcome = apply.entry(entry)?;
         let done = apply.end()?;
         self.applied.id = Some(entry.id);
-        self.applied.rows = done.sum;
-        self.applied.row_count = done.row_count;
+        self.applied.tally = done.tally;
         self.applied.chain = digests::chain(self.applied.chain, entry.id.index, &entry.payload);
         self.write(&done)?;
         self.hot.take(&done.changes);
@@ -178,6 +189,9 @@ impl State {
             self.shared.definitions.fetch_add(1, Ordering::Release);
         }
         self.tell(&done, &outcome);
+        if let Some(cutter) = &mut self.cutter {
+            cutter.applied(&self.shared.rows, entry.id);
+        }
         Ok(outcome)
     }
 
@@ -186,7 +200,7 @@ impl State {
         metrics
             .applied_index
             .set(gauge(self.applied.id.map_or(0, |id| id.index.0)));
-        metrics.rows.set(gauge(self.applied.row_count));
+        metrics.rows.set(gauge(self.applied.tally.row_count));
         metrics.key_bytes.set(gauge(done.clock.key_bytes));
         metrics.time_ms.set(gauge(done.clock.time_ms));
         if let Outcome::Pack(pack) = outcome {
@@ -239,14 +253,43 @@ impl State {
         export::export(&*self.shared.rows.snapshot(), to)
     }
 
+    /// The checkpoints of this state; a state in memory has none.
+    pub fn checkpoints(&self) -> Option<&Checkpoints> {
+        self.cutter.as_ref().map(Cutter::checkpoints)
+    }
+
+    /// Cuts one here and now, and waits for it.
+    pub fn checkpoint(&self) -> Result<Option<Checkpoint>, Error> {
+        let (Some(checkpoints), Some(id)) = (self.checkpoints(), self.applied()) else {
+            return Ok(None);
+        };
+        let rows = self.shared.rows.snapshot();
+        checkpoints.write(&*rows, id, &Arc::default()).map(Some)
+    }
+
+    /// Waits for the checkpoint that is being written, if one is.
+    pub fn wait_for_checkpoint(&mut self) {
+        if let Some(cutter) = &mut self.cutter {
+            cutter.wait();
+        }
+    }
+
+    /// Looks at all rows beside the running node, where the end before was without order. Should
+    /// they not be whole, the next start builds the state anew and `on_doubt` is told why.
+    pub fn verify_beside(&mut self, on_doubt: OnDoubt) {
+        self.verifier.begin(self.home.clone(), on_doubt);
+    }
+
     /// Replaces the whole state by an exported one. Until it returns `Ok` nothing may be read; a
     /// crash on the way is noticed at the next open.
     pub fn import(&mut self, from: &mut dyn io::Read) -> Result<(), Error> {
+        // What was to be looked at is about to go; what comes is checked as it is read.
+        self.verifier = Verifier::default();
         export::import(&*self.shared.rows, from)?;
         let rows = Arc::clone(&self.shared.rows);
         let fresh = Self::over(rows, self.voters_of, None)?;
         self.applied = fresh.applied;
-        self.members = fresh.members;
+        self.members.clone_from(&fresh.members);
         self.voters = fresh.voters;
         self.hot = Hot::default();
         self.oldest = Oldest::default();
@@ -265,11 +308,13 @@ impl State {
     }
 
     /// Makes the rows durable and says so, which spares the next start a look at all of them.
-    pub fn close(self) -> Result<(), Error> {
+    pub fn close(mut self) -> Result<(), Error> {
+        self.cutter = None;
+        let is_whole = self.verifier.end();
         self.shared.rows.sync()?;
         match &self.home {
-            Some(home) => home.leave_word(&self.applied),
-            None => Ok(()),
+            Some(home) if is_whole => home.leave_word(&self.applied),
+            Some(_) | None => Ok(()),
         }
     }
 }

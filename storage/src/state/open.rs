@@ -2,25 +2,34 @@
 //!
 //! Holds: the log is the truth. Rows whose store does not open, whose digest is not that of their
 //! rows, whose last entry is not in the log or another one there, are set aside, never repaired
-//! and never deleted; then the log is applied from its start up to what is known to be committed,
-//! and never beyond. One finding stops the node instead: a single node that syncs before it
-//! answers has applied entries which its log lacks. Then the log has lost what was acknowledged,
-//! and both are kept as they are for a person to look at.
+//! and never deleted; then the newest checkpoint that the log reaches is taken, or nothing where the
+//! log has its beginning, and the log applied from there up to what is known to be committed, and
+//! never beyond. Where the log has lost its beginning and no checkpoint reaches it, nothing is moved
+//! and the start is refused.
+//!
+//! Rows that end behind the log, or below its beginning, are what a crash leaves of a store that is
+//! not synced on the way: put right without a word of alarm. One finding stops the node instead: a
+//! single node that syncs before it answers has applied entries which its log lacks. Then the log
+//! has lost what was acknowledged, and both are kept as they are for a person to look at.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkpoint::{Checkpoint, Checkpoints, Cutter};
 use super::home::{Home, Verdict};
+use super::verify::Verifier;
 use super::{State, StateConfig, VotersOf};
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::ids::Index;
+use crate::rows::Rows;
 use crate::wal::Wal;
 
 /// What the state is opened with.
 pub struct StateParts<'a> {
     /// Where names and the mark of an orderly end go. fjall reads and writes its own files.
     pub disk: Arc<dyn Disk>,
-    /// The state's directory; `quarantine` stands beside it.
+    /// The state's directory; `checkpoints` and `quarantine` stand beside it.
     pub dir: &'a Path,
     /// How it is kept.
     pub config: &'a StateConfig,
@@ -52,6 +61,10 @@ pub enum Opened {
     Rebuilt {
         /// Why.
         why: String,
+        /// A crash leaves it like that now and then: nothing is wrong.
+        is_expected: bool,
+        /// The entry of the checkpoint that it was built on; `None`: on nothing.
+        base: Option<Index>,
         /// Where the old ones lie now, if there were any.
         set_aside: Option<PathBuf>,
         /// How many entries were applied.
@@ -62,7 +75,7 @@ pub enum Opened {
 /// What takes its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Reading every row, after an end without order.
+    /// Reading the core rows, after an end without order.
     Verify,
     /// Applying the log.
     Rebuild,
@@ -91,54 +104,93 @@ impl State {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<(Self, Opened), Error> {
         let home = Home::new(parts);
+        let dir = parts.dir.with_file_name("checkpoints");
+        let checkpoints = Checkpoints::open(Arc::clone(&parts.disk), &dir)?;
+        checkpoints.fit(parts.wal)?;
         let word = home.take_word()?;
         let is_new = !home.has_rows(parts.config)?;
         let verdict = if is_new {
             Verdict::Build {
                 why: "there was no state".to_owned(),
+                is_expected: true,
             }
         } else {
             home.judge(word, parts, progress)?
         };
-        let why = match verdict {
-            Verdict::Keep(rows) => {
-                let state = Self::over(rows, parts.voters_of, Some(home))?;
+        let (why, is_expected) = match verdict {
+            Verdict::Keep { rows, is_whole } => {
+                let snapshot = (!is_whole).then(|| rows.snapshot());
+                let mut state = Self::over(rows, parts.voters_of, Some(home))?;
+                state.verifier = snapshot.map(Verifier::of).unwrap_or_default();
+                state.mend(&checkpoints, parts)?;
+                state.attach(checkpoints, parts);
                 return Ok((state, Opened::Kept));
             }
-            Verdict::Build { why } => why,
+            Verdict::Build { why, is_expected } => (why, is_expected),
         };
-        if let Some(purged) = parts.wal.purged() {
-            // The log alone cannot give the state any more. Nothing is moved, so nothing is lost.
-            return Err(Error::Purged {
-                first: purged.index.next(),
-            });
-        }
+        let base = base(&checkpoints, parts.wal)?;
         let set_aside = if is_new {
             None
         } else {
             Some(home.set_aside()?)
         };
         let rows = home.rows(parts.config)?;
+        if let Some(base) = &base {
+            super::export::import(&*rows, &mut checkpoints.read(base)?)?;
+        }
         let mut state = Self::over(rows, parts.voters_of, Some(home))?;
         let entries = state.rebuild(parts.wal, progress)?;
-        let is_fresh = is_new && parts.wal.last().is_none();
-        if let Some(path) = &set_aside {
-            tracing::warn!(why, path = %path.display(), entries, "state rebuilt from the log");
+        state.attach(checkpoints, parts);
+        if is_new && parts.wal.last().is_none() {
+            return Ok((state, Opened::Fresh));
         }
         let rebuilt = Opened::Rebuilt {
             why,
+            is_expected,
+            base: base.map(|base| base.id.index),
             set_aside,
             entries,
         };
-        Ok((state, if is_fresh { Opened::Fresh } else { rebuilt }))
+        rebuilt.tell();
+        Ok((state, rebuilt))
     }
 
-    /// Applies the log from its start through what is known to be committed.
+    /// From here on checkpoints are cut.
+    fn attach(&mut self, checkpoints: Checkpoints, parts: &StateParts<'_>) {
+        let bytes = parts.config.checkpoint_bytes;
+        self.cutter = Some(Cutter::new(checkpoints, parts.wal.clone(), bytes));
+    }
+
+    /// A log without its beginning needs a checkpoint. Where it is gone and the state is not, a
+    /// single node makes another of that; one of several would send it to a peer that lacks what
+    /// lies below.
+    fn mend(&self, checkpoints: &Checkpoints, parts: &StateParts<'_>) -> Result<(), Error> {
+        let (Some(purged), Some(applied)) = (parts.wal.purged(), self.applied()) else {
+            return Ok(());
+        };
+        let is_covered = |one: &Checkpoint| purged.index <= one.id.index;
+        if checkpoints
+            .newest(applied.index)
+            .is_some_and(|one| is_covered(&one))
+        {
+            return Ok(());
+        }
+        if parts.had_peers {
+            return Err(no_checkpoint(checkpoints, purged.index));
+        }
+        tracing::warn!(index = %applied.index, "the log's checkpoint is gone; another one is made");
+        let rows: &dyn Rows = &*self.shared.rows;
+        checkpoints.write(&*rows.snapshot(), applied, &Arc::default())?;
+        Ok(())
+    }
+
+    /// Applies the log from what is applied through what is known to be committed.
     fn rebuild(&mut self, wal: &Wal, progress: &mut dyn FnMut(Progress)) -> Result<u64, Error> {
         let (Some(first), Some(committed), Some(last)) = (wal.first(), wal.committed(), wal.last())
         else {
             return Ok(0);
         };
+        let first = self.applied().map_or(first, |id| id.index.next());
         let end = committed.index.min(last.index).next();
         let total = end.0.saturating_sub(first.0);
         let mut next = first;
@@ -163,5 +215,52 @@ impl State {
             }
         }
         Ok(done)
+    }
+}
+
+impl Opened {
+    fn tell(&self) {
+        let Self::Rebuilt {
+            why,
+            is_expected,
+            base,
+            set_aside: Some(path),
+            entries,
+        } = self
+        else {
+            return;
+        };
+        let (base, path) = (base.unwrap_or_default(), path.display());
+        if *is_expected {
+            tracing::info!(why, %path, %base, entries, "state rebuilt from the log");
+        } else {
+            tracing::warn!(why, %path, %base, entries, "state rebuilt from the log");
+        }
+    }
+}
+
+/// The newest checkpoint that the log reaches and that is whole; `None`: the log has its beginning.
+fn base(checkpoints: &Checkpoints, wal: &Wal) -> Result<Option<Checkpoint>, Error> {
+    let index = |id: Option<crate::ids::LogId>| id.map(|id| id.index).unwrap_or_default();
+    let purged = index(wal.purged());
+    // What was purged was committed, whether the mark of that was lost or not.
+    let end = index(wal.committed()).min(index(wal.last())).max(purged);
+    while let Some(one) = checkpoints.newest(end).filter(|one| purged <= one.id.index) {
+        match checkpoints.check(&one) {
+            Ok(()) => return Ok(Some(one)),
+            Err(error) => checkpoints.set_aside(&one, &error.to_string())?,
+        }
+    }
+    if purged == Index(0) {
+        Ok(None)
+    } else {
+        Err(no_checkpoint(checkpoints, purged))
+    }
+}
+
+fn no_checkpoint(checkpoints: &Checkpoints, purged: Index) -> Error {
+    Error::NoCheckpoint {
+        first: purged.next(),
+        dir: checkpoints.dir().to_owned(),
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::digests::RowSum;
+use super::digests::Tally;
 use super::keys;
 use crate::codec;
 use crate::error::Error;
@@ -56,24 +56,32 @@ pub(crate) struct Overlay<'a> {
     rows: &'a dyn Read,
     hot: &'a mut Hot,
     changes: Changes,
-    sum: RowSum,
-    row_count: u64,
+    tally: Tally,
 }
 
 impl<'a> Overlay<'a> {
-    pub(crate) fn new(rows: &'a dyn Read, hot: &'a mut Hot, sum: RowSum, row_count: u64) -> Self {
+    pub(crate) fn new(rows: &'a dyn Read, hot: &'a mut Hot, tally: Tally) -> Self {
         Self {
             rows,
             hot,
             changes: Changes::new(),
-            sum,
-            row_count,
+            tally,
         }
     }
 
-    /// All changes, the digest and the row count after them.
-    pub(crate) fn into_parts(self) -> (Changes, RowSum, u64) {
-        (self.changes, self.sum, self.row_count)
+    /// All changes, and the tally of the rows after them.
+    pub(crate) fn into_parts(self) -> (Changes, Tally) {
+        (self.changes, self.tally)
+    }
+
+    /// How many rows this command has changed so far.
+    pub(crate) fn change_count(&self) -> usize {
+        self.changes.len()
+    }
+
+    /// The rows as they were before this command.
+    pub(crate) const fn stored(&self) -> &'a dyn Read {
+        self.rows
     }
 
     pub(crate) fn get(&mut self, key: &[u8]) -> Result<Option<Bytes>, Error> {
@@ -116,8 +124,8 @@ impl<'a> Overlay<'a> {
         match self.get(&key)? {
             Some(old) => {
                 assert_value(&key, &value);
-                self.sum.subtract(&key, &old);
-                self.sum.add(&key, &value);
+                self.tally.remove(&key, &old);
+                self.tally.add(&key, &value);
                 self.changes.insert(key, Some(value));
             }
             None => self.put_new(key, value),
@@ -129,8 +137,7 @@ impl<'a> Overlay<'a> {
     /// spares the hot path a read in the store.
     pub(crate) fn put_new(&mut self, key: Vec<u8>, value: Bytes) {
         assert_value(&key, &value);
-        self.sum.add(&key, &value);
-        self.row_count += 1;
+        self.tally.add(&key, &value);
         let old = self.changes.insert(key, Some(value));
         assert!(
             old.is_none_or(|old| old.is_none()),
@@ -143,9 +150,7 @@ impl<'a> Overlay<'a> {
         let Some(old) = self.get(&key)? else {
             return Ok(false);
         };
-        self.sum.subtract(&key, &old);
-        assert!(self.row_count > 0, "a row is removed from an empty state");
-        self.row_count -= 1;
+        self.tally.remove(&key, &old);
         self.changes.insert(key, None);
         Ok(true)
     }

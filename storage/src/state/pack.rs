@@ -66,6 +66,7 @@ impl Apply<'_> {
                 self.over.store(keys::head(form), &target.head)?;
             }
         }
+        self.prune()?;
         let outcome = PackOutcome {
             index: self.index,
             terms: self.terms,

@@ -2,8 +2,8 @@
 //!
 //! Holds: a run is consecutive seqs of one form at consecutive slots of one entry, so a pack of a
 //! thousand costs one run, kept both ways: by seq and by position. The runs of a form cover its
-//! seqs from 1 to its head without hole or overlap, and positions grow with seqs. `source` says
-//! where the payload lies; it differs from `at` only for what was withheld first.
+//! seqs to its head without hole or overlap, from 1 or from the horizon on, and positions grow with
+//! seqs. `source` says where the payload lies; it differs from `at` only for what was withheld first.
 
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -117,6 +117,9 @@ impl Runs {
         let source = (source != at).then_some(source);
         over.store_new(keys::place(form, first), &Place { count, at, source });
         over.store_new(keys::at(at), &At { form, first, count });
+        if let Some(source) = source {
+            over.store_new(keys::released(source), &at);
+        }
     }
 }
 
@@ -171,8 +174,8 @@ pub(crate) fn holding(rows: &dyn Read, form: FormId, seq: Seq) -> Result<Option<
     Ok(run.filter(|run| run.last() >= seq))
 }
 
-/// The first seq that is delivered after `position`. Walks back from the head in growing steps and
-/// then halves, since those who ask are nearly always close to the head.
+/// The first seq that is delivered after `position` and is still there. Walks back from the head in
+/// growing steps and then halves, since those who ask are nearly always close to the head.
 pub(crate) fn seq_after(
     rows: &dyn Read,
     form: FormId,
@@ -182,52 +185,44 @@ pub(crate) fn seq_after(
     // Holds: `above` begins a run that comes after `position`, or lies beyond the head.
     let mut above = head.next();
     let mut back = 1;
+    // Holds: no seq up to `low` comes after `position`, if it is there at all.
     let mut below = None;
+    let mut low = Seq(0);
     while above > Seq(1) {
         let probe = Seq(above.0.saturating_sub(back).max(1));
         back = back.saturating_mul(2);
         match at_or_before(rows, form, probe)? {
             Some(run) if run.at <= position => {
-                below = Some((run, run.last().max(probe)));
+                low = run.last().max(probe);
+                below = Some(run);
                 break;
             }
             Some(run) => above = run.first,
-            None => break,
+            // Everything up to here is below the horizon.
+            None => {
+                low = probe;
+                break;
+            }
         }
     }
-    let found = below
-        .map(|below| halve(rows, position, below, above))
-        .transpose()?;
-    let next = found.unwrap_or(above);
-    Ok((next <= head).then_some(next))
-}
-
-/// The first seq after `position`, given a run at or before it, a seq that is not after it, and a
-/// seq that begins a run after it.
-fn halve(
-    rows: &dyn Read,
-    position: Position,
-    (mut below, mut low): (Run, Seq),
-    mut above: Seq,
-) -> Result<Seq, Error> {
     while low.next() < above {
         let middle = Seq(low.0 + (above.0 - low.0) / 2);
-        match at_or_before(rows, below.form, middle)? {
+        match at_or_before(rows, form, middle)? {
             Some(run) if run.at > position => above = run.first,
             Some(run) => {
-                below = run;
                 low = run.last().max(middle);
+                below = Some(run);
             }
             None => low = middle,
         }
     }
-    let is_within = below.at.index == position.index;
-    let passed = u64::from(position.slot.0.saturating_sub(below.at.slot.0)) + 1;
-    Ok(if is_within && passed < u64::from(below.count) {
-        Seq(below.first.0 + passed)
-    } else {
-        above
-    })
+    let within = below.filter(|run| run.at.index == position.index);
+    let next = within.and_then(|run| {
+        let passed = run.passed(position);
+        (passed < run.count).then(|| Seq(run.first.0 + u64::from(passed)))
+    });
+    let next = next.unwrap_or(above);
+    Ok((next <= head).then_some(next))
 }
 
 fn at_or_before(rows: &dyn Read, form: FormId, seq: Seq) -> Result<Option<Run>, Error> {
@@ -236,7 +231,7 @@ fn at_or_before(rows: &dyn Read, form: FormId, seq: Seq) -> Result<Option<Run>, 
 }
 
 /// A run by position; where its payload lies only its place by seq tells.
-fn decode_at(key: &[u8], value: &[u8]) -> Result<Run, Error> {
+pub(super) fn decode_at(key: &[u8], value: &[u8]) -> Result<Run, Error> {
     let At { form, first, count } = codec::decode_row("a run by position", value)?;
     let at = keys::tail_position(key);
     Ok(Run {
@@ -248,7 +243,7 @@ fn decode_at(key: &[u8], value: &[u8]) -> Result<Run, Error> {
     })
 }
 
-fn decode(key: &[u8], value: &[u8]) -> Result<Run, Error> {
+pub(super) fn decode(key: &[u8], value: &[u8]) -> Result<Run, Error> {
     let Place { count, at, source } = codec::decode_row("a run", value)?;
     let form = FormId(keys::tail_u32(key, 8));
     let first = Seq(keys::tail_u64(key, 0));

@@ -17,6 +17,8 @@ pub(crate) struct Rules {
     pub(crate) key_age_min_ms: u64,
     /// Rows that expire in one command, at the most.
     pub(crate) expiry_rows_max: usize,
+    /// Rows below the horizon that go in one command, beside twice as many as it has changed.
+    pub(crate) prune_rows_max: usize,
 }
 
 impl Rules {
@@ -26,5 +28,6 @@ impl Rules {
         key_bytes_max: 1 << 30,             // about three million keys
         key_age_min_ms: 10 * 60 * 1000,     // a retry within ten minutes is always recognized
         expiry_rows_max: 256,               // well below a millisecond
+        prune_rows_max: 256,                // the same; packs of many runs make room for more
     };
 }

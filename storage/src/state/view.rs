@@ -19,7 +19,7 @@ use super::forms::FormRow;
 use super::parked::ParkedRow;
 use super::places::Run;
 use super::tasks::{CursorRow, TaskRow};
-use super::{dedupe, expiry, forms, keys, parked, tasks};
+use super::{dedupe, expiry, forms, horizon, keys, parked, tasks};
 use crate::codec::{self, WireKey};
 use crate::command::{Key, Policy};
 use crate::error::Error;
@@ -202,6 +202,7 @@ impl StateView {
         after: Position,
         count_max: usize,
     ) -> Result<Vec<Position>, Error> {
+        let after = after.max(horizon::end_of(self.horizon()?));
         let range = KeyRange {
             start: super::overlay::successor(&keys::withheld(form, after)),
             end: keys::withheld(FormId(form.0.saturating_add(1)), Position::default()),
@@ -211,6 +212,9 @@ impl StateView {
 
     /// Where the withheld submissions of one entry lie: no more than a pack holds.
     pub(crate) fn withheld_in(&self, form: FormId, index: Index) -> Result<Vec<Position>, Error> {
+        if index <= self.horizon()? {
+            return Ok(Vec::new());
+        }
         let at = |slot| keys::withheld(form, Position { index, slot });
         let range = KeyRange {
             start: at(Slot(0)),
@@ -256,11 +260,6 @@ impl StateView {
         Ok(load(&*self.rows(), &keys::fact_level(), "the level")?.unwrap_or(1))
     }
 
-    /// What the log may forget: entries at or below.
-    pub fn horizon(&self) -> Result<Index, Error> {
-        Ok(load(&*self.rows(), &keys::fact_horizon(), "the horizon")?.unwrap_or_default())
-    }
-
     /// Both digests at the last applied entry.
     pub fn digests(&self) -> Digests {
         self.shared.applied().digests()
@@ -280,7 +279,7 @@ impl StateView {
 
     /// How many rows there are.
     pub fn row_count(&self) -> u64 {
-        self.shared.applied().row_count
+        self.shared.applied().tally.row_count
     }
 
     /// Bytes that the rows take on disk, about.
@@ -295,7 +294,13 @@ impl StateView {
         seq: Seq,
         each: &mut dyn FnMut(Run) -> ControlFlow<()>,
     ) -> Result<(), Error> {
-        super::places::scan(&*self.rows(), form, seq, each)
+        // From one snapshot: places go once the horizon has passed them.
+        let rows = self.rows();
+        let oldest = horizon::oldest(&*rows, form)?;
+        if seq < oldest {
+            return Err(Error::Forgotten { oldest });
+        }
+        super::places::scan(&*rows, form, seq, each)
     }
 
     /// Runs of `forms` by position, from the first one that ends after `after`, until they hold
@@ -307,6 +312,7 @@ impl StateView {
         count_max: usize,
     ) -> Result<Vec<Run>, Error> {
         let rows = self.rows();
+        let after = after.max(horizon::end_of(horizon::of(&*rows)?));
         let mut runs = Vec::new();
         let mut count = 0;
         super::places::scan_at(&*rows, after, &mut |run| {
@@ -331,6 +337,7 @@ impl StateView {
     pub(crate) fn seq_after(&self, form: FormId, position: Position) -> Result<Option<Seq>, Error> {
         // From one snapshot: a head that is newer than the places would promise what they lack.
         let rows = self.rows();
+        let position = position.max(horizon::end_of(horizon::of(&*rows)?));
         let head = load(&*rows, &keys::head(form), "a head")?;
         super::places::seq_after(&*rows, form, position, head.unwrap_or_default())
     }
@@ -339,7 +346,8 @@ impl StateView {
         Ok(load(&*self.rows(), &keys::fact_clock(), "the clock")?.unwrap_or_default())
     }
 
-    fn rows(&self) -> Box<dyn Read> {
+    /// One moment of the state.
+    pub(super) fn rows(&self) -> Box<dyn Read> {
         self.shared.rows.snapshot()
     }
 }

@@ -36,7 +36,12 @@ impl Apply<'_> {
         let mut head: Seq = before;
         let mut runs = Runs::default();
         let mut count = 0;
+        let horizon = self.horizon()?;
         for source in &command.positions {
+            // Its payload may be gone; its row goes too, in its turn.
+            if source.index <= horizon {
+                continue;
+            }
             if !self.over.remove(keys::withheld(form, *source))? {
                 continue;
             }

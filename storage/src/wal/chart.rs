@@ -8,15 +8,17 @@
 //!
 //! Why points and not a place for each entry: a point per 64 KiB costs 24 bytes; a log of 100 GB
 //! has its chart in 40 MB, and a read scans at most those 64 KiB.
+//!
+//! A *hole* is a range of entries that were durable and cannot be read. Only a damaged log has any;
+//! a repaired entry lies elsewhere, and `repaired` says where.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 
 use super::entry::{Marks, SegmentId};
+use super::footer::{Footer, POINT_BYTES};
 use super::record::Record;
 use crate::ids::{Index, LogId};
-
-/// A point at least every so many bytes of a segment.
-const POINT_BYTES: u64 = 64 << 10;
 
 /// The log without its entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +37,7 @@ impl Head {
             Record::TruncateAfter(keep) => self.truncate_after(*keep),
             Record::PurgeUpto(upto) => self.purge(*upto),
             Record::Committed(id) => self.marks.committed = Some(*id),
+            Record::Repaired(_) => {}
         }
         Ok(())
     }
@@ -110,6 +113,8 @@ pub(super) struct Point {
 pub(super) struct Chart {
     pub(super) head: Head,
     points: VecDeque<Point>,
+    holes: Vec<RangeInclusive<Index>>,
+    repaired: BTreeMap<Index, Point>,
     /// The next entry gets a point whatever its place: it follows a truncation.
     has_turned: bool,
 }
@@ -149,10 +154,103 @@ impl Chart {
                     self.forget();
                 }
                 Record::PurgeUpto(_) => self.forget(),
+                Record::Repaired(entry) => {
+                    let first = entry.id.index;
+                    let point = Point {
+                        first,
+                        segment,
+                        offset,
+                    };
+                    self.repaired.insert(first, point);
+                    // The damaged file may have been believed by its footer: then nobody knows of the hole.
+                    if !self.holes.iter().any(|hole| hole.contains(&first)) {
+                        self.holes.push(first..=first);
+                    }
+                }
                 Record::Entry(_) | Record::Vote(_) | Record::Committed(_) => {}
             }
         }
         Ok(())
+    }
+
+    /// Takes in a sealed segment by what its footer says; the marks come from the next header.
+    pub(super) fn apply_footer(&mut self, segment: SegmentId, footer: &Footer, marks: Marks) {
+        for (first, offset) in &footer.points {
+            while self.points.back().is_some_and(|last| *first <= last.first) {
+                self.points.pop_back();
+            }
+            self.points.push_back(Point {
+                first: *first,
+                segment,
+                offset: *offset,
+            });
+        }
+        self.head = Head {
+            marks,
+            first: footer.log_first,
+        };
+        self.has_turned = false;
+        self.forget();
+    }
+
+    /// Whether repaired entries lie in a segment: a footer does not say where.
+    pub(super) fn has_repaired_in(&self, segment: SegmentId) -> bool {
+        let mut repaired = self.repaired.values();
+        repaired.any(|point| point.segment == segment)
+    }
+
+    /// Goes on with the marks of a header, behind what could not be read.
+    pub(super) fn adopt(&mut self, marks: Marks) {
+        let first = match (self.head.first, marks.purged) {
+            (Some(first), Some(purged)) => Some(first.max(purged.index.next())),
+            (first, _) => first,
+        };
+        self.head = Head { marks, first };
+        self.has_turned = true;
+        self.forget();
+    }
+
+    /// Entries behind `keep` had been truncated by a record that could not be read.
+    pub(super) fn truncate_after(&mut self, keep: LogId) {
+        self.head.truncate_after(Some(keep));
+        self.has_turned = true;
+        self.forget();
+    }
+
+    /// The points of one segment, as its footer keeps them.
+    pub(super) fn points_of(&self, segment: SegmentId) -> Vec<(Index, u64)> {
+        self.points
+            .iter()
+            .filter(|point| point.segment == segment)
+            .map(|point| (point.first, point.offset))
+            .collect()
+    }
+
+    /// Everything up to `last` was here and cannot be read.
+    pub(super) fn hole_upto(&mut self, last: LogId) {
+        let first = self.head.marks.last.map_or(Index(1), |id| id.index.next());
+        self.holes.push(first..=last.index);
+        self.head.first = self.head.first.or(Some(first));
+        self.head.marks.last = Some(last);
+        self.has_turned = true;
+    }
+
+    /// The hole that `index` lies in, if nobody has repaired it.
+    pub(super) fn hole_at(&self, index: Index) -> Option<&RangeInclusive<Index>> {
+        let hole = self.holes.iter().find(|hole| hole.contains(&index))?;
+        (!self.repaired.contains_key(&index)).then_some(hole)
+    }
+
+    /// Where the repaired copy of an entry lies.
+    pub(super) fn repaired_at(&self, index: Index) -> Option<Point> {
+        self.repaired.get(&index).copied()
+    }
+
+    /// The first index behind `index` that lies somewhere else: in a hole, repaired or not.
+    pub(super) fn next_break(&self, index: Index) -> Option<Index> {
+        let holes = self.holes.iter().map(|hole| *hole.start());
+        let behind = self.holes.iter().map(|hole| hole.end().next());
+        holes.chain(behind).filter(|at| index < *at).min()
     }
 
     fn point(&mut self, point: Point) {
@@ -169,8 +267,17 @@ impl Chart {
     fn forget(&mut self) {
         let Some(last) = self.head.marks.last.filter(|_| self.head.first.is_some()) else {
             self.points.clear();
+            self.holes.clear();
+            self.repaired.clear();
             return;
         };
+        let first = self.head.first.unwrap_or_default();
+        self.holes.retain_mut(|hole| {
+            *hole = *hole.start()..=(*hole.end()).min(last.index);
+            first <= *hole.end() && !hole.is_empty()
+        });
+        self.repaired
+            .retain(|index, _| first <= *index && *index <= last.index);
         while self
             .points
             .back()
@@ -178,7 +285,6 @@ impl Chart {
         {
             self.points.pop_back();
         }
-        let first = self.head.first.unwrap_or_default();
         while self
             .points
             .get(1)

@@ -5,18 +5,27 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
+use super::batch::Batch;
 use super::cache::TailCache;
 use super::chart::{Chart, Head};
+use super::damage::{Damage, Floor};
 use super::directory::Directory;
+use super::entry::SegmentId;
 use super::kept::KeptBatches;
-use super::queue::{Job, Queue};
-use super::reader::OpenFiles;
+use super::mode::WriteMode;
+use super::open_files::OpenFiles;
+use super::pool::Pool;
+use super::queue::{Needs, Queue};
+use super::record::Record;
 use super::recovery::Known;
+use super::scrub::Scrubber;
 use crate::command::Policy;
 use crate::config::WalConfig;
+use crate::error::Error;
 use crate::ids::LogId;
 use crate::metrics::WalMetrics;
 use crate::poison::Poison;
@@ -33,7 +42,12 @@ pub(super) struct Core {
     pub(super) directory: Directory,
     pub(super) files: OpenFiles,
     pub(super) kept: KeptBatches,
+    pub(super) pool: Pool,
+    pub(super) scrub: Scrubber,
+    mode: OnceLock<WriteMode>,
     pub(super) uuid: [u8; 16],
+    /// The log's own threads: they never wait for each other's end.
+    own_threads: Mutex<Vec<ThreadId>>,
     /// Set once by the writer when it is gone: nothing answers any more.
     has_ended: AtomicBool,
     /// Keeps other processes out for as long as anybody may write or read.
@@ -49,6 +63,10 @@ pub(super) struct State {
     pub(super) policy: Policy,
     pub(super) chart: Chart,
     pub(super) segments: VecDeque<Known>,
+    pub(super) findings: Vec<Damage>,
+    pub(super) floor: Option<Floor>,
+    /// The active segment's: what comes in is encoded for it.
+    pub(super) salt: u64,
     pub(super) is_closing: bool,
     /// The writer sleeps: only then is a wake-up worth a system call.
     is_writer_idle: bool,
@@ -57,9 +75,15 @@ pub(super) struct State {
 }
 
 /// What the writer does next.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the large one is the one that counts, and is moved once"
+)]
 pub(super) enum Turn {
-    /// Write these, and the commit with them.
-    Jobs(Vec<Job>, Option<LogId>, Policy),
+    /// Write this, and the commit with it.
+    Batch(Batch, Option<LogId>, Policy),
+    /// Nothing has come for a while: say durably that what was written last is durable.
+    Mark,
     /// The interval is over, or the policy no longer lets bytes wait.
     Sync,
     /// Nothing more will come.
@@ -74,6 +98,17 @@ pub(super) struct Parts {
     pub(super) lock: Box<dyn Send + Sync>,
     pub(super) chart: Chart,
     pub(super) segments: VecDeque<Known>,
+    pub(super) findings: Vec<Damage>,
+    pub(super) floor: Option<Floor>,
+}
+
+/// What the writer may still have to do when nothing comes.
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    /// Since when written bytes have not been synced.
+    pub(super) dirty_since: Option<Instant>,
+    /// The last batch is durable, and nothing behind it says so yet.
+    pub(super) wants_mark: bool,
 }
 
 impl Core {
@@ -86,6 +121,9 @@ impl Core {
             policy: parts.config.fsync,
             chart: parts.chart,
             segments: parts.segments,
+            findings: parts.findings,
+            floor: parts.floor,
+            salt: 0,
             is_closing: false,
             is_writer_idle: false,
             is_room_wanted: false,
@@ -100,10 +138,57 @@ impl Core {
             directory: parts.directory,
             files: OpenFiles::default(),
             kept: KeptBatches::default(),
+            pool: Pool::default(),
+            scrub: Scrubber::default(),
+            mode: OnceLock::new(),
             uuid: parts.uuid,
+            own_threads: Mutex::default(),
             has_ended: AtomicBool::new(false),
             _lock: parts.lock,
         }
+    }
+
+    /// How batches reach the disk under `always`: found out at open, the same from then on.
+    pub(super) fn mode(&self) -> WriteMode {
+        *self.mode.get_or_init(|| WriteMode::Buffered)
+    }
+
+    pub(super) fn set_mode(&self, mode: WriteMode) {
+        self.mode.get_or_init(|| mode);
+    }
+
+    pub(super) fn own(&self, thread: ThreadId) {
+        self.threads().push(thread);
+    }
+
+    pub(super) fn is_own_thread(&self) -> bool {
+        self.threads().contains(&std::thread::current().id())
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<ThreadId>> {
+        self.own_threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps a finding, and tells it, once a segment.
+    pub(super) fn note_damage(&self, segment: SegmentId, offset: u64, what: &'static str) {
+        let mut state = self.state();
+        let mut segments = state.segments.iter_mut();
+        let Some(found) = segments.find(|known| known.info.id == segment) else {
+            return;
+        };
+        if std::mem::replace(&mut found.is_damaged, true) {
+            return;
+        }
+        let finding = Damage::Segment {
+            segment,
+            offset,
+            what,
+        };
+        tracing::error!(%finding, "the log is damaged");
+        self.metrics.damaged.inc();
+        state.findings.push(finding);
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -122,14 +207,30 @@ impl Core {
         state
     }
 
-    /// Hands a job over; gives it back where nobody is left to take it.
-    pub(super) fn push(&self, mut state: MutexGuard<'_, State>, job: Job) -> Option<Job> {
+    /// Hands a call over; gives it back where nobody is left to take it.
+    pub(super) fn push(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        records: impl Iterator<Item = Record>,
+        needs: Needs,
+    ) -> Option<Needs> {
         if self.has_ended() {
-            return Some(job);
+            return Some(needs);
         }
-        state.queue.push(job);
+        let salt = state.salt;
+        let bytes_max = self.config.batch_bytes_max;
+        state.queue.push(salt, bytes_max, records, needs);
         self.wake(state);
         None
+    }
+
+    /// Stops the log for good.
+    pub(super) fn poison_by(&self, error: &Error) -> Arc<str> {
+        let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+        let reason: Arc<str> = Arc::from(format!("{error}{}", source.unwrap_or_default()));
+        self.metrics.poisoned.set(1);
+        self.poison.set(&reason);
+        reason
     }
 
     /// Lets the writer look again at what there is to do.
@@ -141,21 +242,26 @@ impl Core {
         }
     }
 
-    /// For the writer: its next turn. `dirty_since`: how long written bytes have not been synced.
-    pub(super) fn next_turn(&self, dirty_since: Option<Instant>) -> Turn {
+    /// For the writer: its next turn.
+    pub(super) fn next_turn(&self, left: Left) -> Turn {
         let mut state = self.state();
         loop {
-            if !state.queue.is_empty() {
-                let jobs = state.queue.take(self.config.batch_bytes_max);
-                return Turn::Jobs(jobs, state.committed.take(), state.policy);
+            if let Some(batch) = state.queue.pop() {
+                return Turn::Batch(batch, state.committed.take(), state.policy);
             }
             if state.is_closing {
                 return Turn::End(state.committed.take());
             }
-            let patience = patience(state.policy, dirty_since);
+            let patience = patience(state.policy, left.dirty_since);
             if patience == Some(Duration::ZERO) {
                 return Turn::Sync;
             }
+            let is_idling = left.wants_mark && left.dirty_since.is_none();
+            let patience = if is_idling {
+                self.config.idle_mark()
+            } else {
+                patience
+            };
             state.is_writer_idle = true;
             state = match patience {
                 None => self
@@ -164,17 +270,23 @@ impl Core {
                     .unwrap_or_else(PoisonError::into_inner),
                 Some(left) => {
                     let waited = self.work.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    let (state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
+                    let is_still = state.queue.is_empty() && !state.is_closing;
+                    if is_idling && waited.timed_out() && is_still {
+                        return Turn::Mark;
+                    }
+                    state
                 }
             };
             state.is_writer_idle = false;
         }
     }
 
-    /// For the writer: jobs of so many bytes are answered.
-    pub(super) fn release(&self, bytes: usize) {
+    /// For the writer: this batch is done; what its calls counted is room again.
+    pub(super) fn release(&self, batch: Batch) {
         let mut state = self.state();
-        state.queue.release(bytes);
+        state.queue.release(batch.cost);
+        state.queue.give_back(batch);
         self.metrics
             .queue_bytes
             .set(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));
@@ -185,11 +297,16 @@ impl Core {
         }
     }
 
+    pub(super) fn tell_segments(&self, state: &State) {
+        let count = i64::try_from(state.segments.len()).unwrap_or(i64::MAX);
+        self.metrics.segments.set(count);
+    }
+
     /// For the writer: it is gone, however it went. Who waits for room is let in to be refused.
-    pub(super) fn end(&self) -> Vec<Job> {
+    pub(super) fn end(&self) -> Vec<Batch> {
         let mut state = self.state();
         self.has_ended.store(true, Ordering::SeqCst);
-        let rest = state.queue.take(usize::MAX);
+        let rest = std::iter::from_fn(|| state.queue.pop()).collect();
         drop(state);
         self.room.notify_all();
         rest
@@ -220,6 +337,7 @@ impl Drop for EndGuard {
         if std::thread::panicking() {
             self.0.poison.set("the log's writer panicked");
         }
+        self.0.pool.close();
         // Their replies are spoken as they drop, in order.
         drop(self.0.end());
     }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::damage::{Damage, Floor};
+use super::pool::Shortage;
 use crate::command::Policy;
 use crate::ids::{Index, LogId, NodeId, Term};
 
@@ -55,24 +57,11 @@ pub struct Recovered {
     pub purged: Option<LogId>,
     /// How many files.
     pub segments: usize,
-    /// How its end looked.
-    pub tail: Tail,
-}
-
-/// How the end of a log looked when it was opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tail {
-    /// It ends with a whole batch.
-    Clean,
-    /// The last write is not whole, and nothing behind it proves that it was synced. Ambiguous:
-    /// most likely it was never finished, but a synced one that was damaged after a crash looks
-    /// the same. It is left out; the bytes stay where they are.
-    Torn {
-        /// The file.
-        segment: SegmentId,
-        /// Where the unfinished batch begins.
-        offset: u64,
-    },
+    /// What was not as it was written.
+    pub damage: Vec<Damage>,
+    /// This node may have promised to keep entries up to here and lost them; it stays until somebody
+    /// takes it away.
+    pub floor: Option<Floor>,
 }
 
 /// Whether the log still takes entries.
@@ -80,6 +69,8 @@ pub enum Tail {
 pub enum Health {
     /// It does.
     Ok,
+    /// It does, but it cannot make room for more: whoever can should not add to it.
+    Full(Shortage),
     /// A write or sync failed: it takes nothing more until the process is started anew.
     Poisoned(String),
 }
@@ -91,15 +82,32 @@ pub struct SegmentInfo {
     pub id: SegmentId,
     /// The largest index in it, if it holds entries.
     pub last: Option<Index>,
-    /// Its length so far.
+    /// How far it is written.
     pub bytes: u64,
     /// The one being written.
     pub is_active: bool,
 }
 
+/// What `hardstate` says beside the log, as `inspect` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HardInfo {
+    /// How often it was written.
+    pub generation: u64,
+    /// The last vote.
+    pub vote: Option<Vote>,
+    /// The policy that was written under.
+    pub policy: Policy,
+    /// The amnesia floor.
+    pub floor: Option<Floor>,
+    /// The last batch before an orderly end; none while a process writes, and after a crash.
+    pub clean_end: Option<u64>,
+}
+
 /// One thing met by a walk over the files of a log, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WalItem {
+    /// The newer copy of the hardstate.
+    HardState(HardInfo),
     /// A file begins.
     Segment {
         /// Its number.
@@ -110,6 +118,12 @@ pub enum WalItem {
         first_batch: u64,
         /// The state of the log where it begins.
         state: Marks,
+        /// The version of its format.
+        version: u16,
+        /// It held another segment before.
+        is_recycled: bool,
+        /// The file's length; a segment of version 1 grows.
+        len: u64,
     },
     /// A batch begins: what one sync made durable.
     Batch {
@@ -126,6 +140,8 @@ pub enum WalItem {
     },
     /// An entry.
     Entry(Entry),
+    /// An entry whose first bytes were damaged, as it was repaired.
+    Repaired(Entry),
     /// A vote.
     Vote(Vote),
     /// Entries after this one are gone.
@@ -134,7 +150,15 @@ pub enum WalItem {
     Purge(LogId),
     /// A majority is known to have entries up to this one.
     Committed(LogId),
-    /// Bytes that are not what was written; the walk goes on with the next file.
+    /// A segment was sealed here.
+    Footer {
+        /// Where its batches end.
+        end: u64,
+        /// How many places in it are charted.
+        points: usize,
+    },
+    /// Bytes that are not what was written; the walk goes on with what is whole behind them. On a
+    /// running node the last batch may look like this: it is being written.
     Damage {
         /// The file.
         segment: SegmentId,

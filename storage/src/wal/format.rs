@@ -1,7 +1,7 @@
 //! The log's bytes: segment header and batch header. Pure; `record` has what a batch holds.
 //!
 //! ```text
-//! segment   ├ header 4096 ┼ the same again 4096 ┼ batch ┼ batch ┼ …
+//! segment   ├ header 4096 ┼ the same again 4096 ┼ batch ┼ batch ┼ … zeros … ┼ footer ┤
 //! batch     ├ header 64 ┼ records ┼ zeros up to the next multiple of 4096 ┤
 //! ```
 //! Every offset stands in `FORMAT.md`. Holds: each byte that means something is under a crc, the
@@ -23,7 +23,9 @@ pub(crate) const BATCH_HEADER_LEN: usize = 64;
 /// The largest body; what a damaged length can cost in memory.
 pub(crate) const BATCH_BODY_LEN_MAX: usize = 8 << 20;
 /// The version of the format that this build writes.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
+/// Its files grew as they were written, and had no footer.
+const VERSION_GROWING: u16 = 1;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"formspWL";
 const BATCH_MAGIC: [u8; 4] = *b"fspB";
@@ -34,6 +36,9 @@ const HAS_PURGED: u32 = 1 << 1;
 const HAS_COMMITTED: u32 = 1 << 2;
 const HAS_VOTE: u32 = 1 << 3;
 const HAS_ENTRIES: u32 = 1 << 8;
+
+/// The file held another segment before: behind the zeros that follow each batch lie old bytes.
+const IS_RECYCLED: u16 = 1;
 
 const _: () = assert!(
     BATCH_HEADER_LEN.is_multiple_of(8),
@@ -51,10 +56,12 @@ const _: () = assert!(
 /// The first bytes of a file: who it belongs to and where the log stood when it began.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
+    pub(crate) version: u16,
+    pub(crate) is_recycled: bool,
     pub(crate) uuid: [u8; 16],
     pub(crate) id: SegmentId,
     pub(crate) salt: u64,
-    /// The length at which the next segment begins; a hint for people.
+    /// The length of the file. In version 1, whose files grew: where it was to end, about.
     pub(crate) segment_len: u64,
     pub(crate) first_batch: u64,
     /// The header crc of the batch before `first_batch`: where the segment before this one ends.
@@ -72,6 +79,20 @@ pub(crate) enum HeaderCopy {
 }
 
 impl SegmentHeader {
+    /// Batches end before this.
+    pub(crate) fn data_end(&self) -> u64 {
+        if self.version == VERSION_GROWING {
+            u64::MAX
+        } else {
+            super::footer::data_end(self.segment_len)
+        }
+    }
+
+    /// Whether the file has its length from the beginning, and a place for a footer.
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.version != VERSION_GROWING
+    }
+
     /// Both copies.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = vec![0; BLOCK_LEN];
@@ -82,7 +103,9 @@ impl SegmentHeader {
             committed,
         } = self.marks;
         put(&mut bytes, 0, &SEGMENT_MAGIC);
-        put(&mut bytes, 8, &VERSION.to_le_bytes());
+        put(&mut bytes, 8, &self.version.to_le_bytes());
+        let flags = if self.is_recycled { IS_RECYCLED } else { 0 };
+        put(&mut bytes, 10, &flags.to_le_bytes());
         put(
             &mut bytes,
             12,
@@ -119,7 +142,7 @@ impl SegmentHeader {
             return HeaderCopy::Bad;
         }
         match u16_at(bytes, 8) {
-            Some(VERSION) => {}
+            Some(VERSION_GROWING..=VERSION) => {}
             Some(version) => return HeaderCopy::Version(version),
             None => return HeaderCopy::Bad,
         }
@@ -129,6 +152,11 @@ impl SegmentHeader {
     fn decode_fields(bytes: &[u8]) -> Option<Self> {
         let crc = crc32fast::hash(bytes.get(..SEGMENT_CRC_AT)?);
         if u32_at(bytes, SEGMENT_CRC_AT)? != crc || u32_at(bytes, 12)? as usize != BLOCK_LEN {
+            return None;
+        }
+        let segment_len = u64_at(bytes, 48)?;
+        let version = u16_at(bytes, 8)?;
+        if version != VERSION_GROWING && !super::footer::is_segment_len(segment_len) {
             return None;
         }
         let present = u32_at(bytes, 156)?;
@@ -142,10 +170,12 @@ impl SegmentHeader {
             })
         };
         Some(Self {
+            version,
+            is_recycled: u16_at(bytes, 10)? & IS_RECYCLED != 0,
             uuid: take(bytes, 16)?,
             id: SegmentId(u64_at(bytes, 32)?),
             salt: u64_at(bytes, 40)?,
-            segment_len: u64_at(bytes, 48)?,
+            segment_len,
             first_batch: u64_at(bytes, 56)?,
             chain: u32_at(bytes, 64)?,
             marks: Marks {
@@ -223,6 +253,9 @@ impl BatchHeader {
             return None;
         }
         let entries = (Index(u64_at(bytes, 24)?), Index(u64_at(bytes, 32)?));
+        if entries.1 < entries.0 {
+            return None;
+        }
         let header = Self {
             salt: u64_at(bytes, 8)?,
             seq,
@@ -288,6 +321,8 @@ mod tests {
             })
         };
         SegmentHeader {
+            version: VERSION,
+            is_recycled: true,
             uuid: *b"0123456789abcdef",
             id: SegmentId(3),
             salt: 0xFEED_F00D_CAFE_BEEF,

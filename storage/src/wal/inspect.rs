@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::directory::Directory;
-use super::entry::{SegmentId, WalItem};
+use super::entry::{HardInfo, SegmentId, WalItem};
+use super::hardstate;
 use super::record::Record;
 use super::segment::{BodyFault, Found, Segment, Walk};
 use crate::disk::Disk;
@@ -20,8 +21,17 @@ pub fn inspect(
     show: &mut dyn FnMut(WalItem),
 ) -> Result<(), Error> {
     let directory = Directory::new(disk, dir);
+    if let Some(hard) = hardstate::peek(directory.disk(), dir)? {
+        show(WalItem::HardState(HardInfo {
+            generation: hard.generation,
+            vote: hard.vote,
+            policy: hard.policy,
+            floor: hard.floor,
+            clean_end: hard.clean_end,
+        }));
+    }
     for id in directory.segments()? {
-        let segment = match Segment::open_to_read(&directory, id) {
+        let segment = match Segment::open(&directory, id) {
             Ok(segment) => segment,
             Err(error @ (Error::Corrupt { .. } | Error::Version { .. })) => {
                 show(WalItem::Damage {
@@ -34,14 +44,22 @@ pub fn inspect(
             Err(error) => return Err(error),
         };
         let header = &segment.header;
-        let (uuid, first_batch, state) = (header.uuid, header.first_batch, header.marks);
         show(WalItem::Segment {
             id,
-            uuid,
-            first_batch,
-            state,
+            uuid: header.uuid,
+            first_batch: header.first_batch,
+            state: header.marks,
+            version: header.version,
+            is_recycled: header.is_recycled,
+            len: header.segment_len,
         });
         batches(&segment, id, show).map_err(Error::io("read", directory.path_of(id)))?;
+        if let Some(footer) = segment.footer() {
+            show(WalItem::Footer {
+                end: footer.end,
+                points: footer.points.len(),
+            });
+        }
     }
     Ok(())
 }
@@ -57,23 +75,26 @@ fn batches(segment: &Segment, id: SegmentId, show: &mut dyn FnMut(WalItem)) -> s
                 what: what.to_owned(),
             });
         };
-        let header = match walk.peek()? {
-            Found::Batch(header, _) => header,
+        let fault = match walk.peek()? {
             Found::Nothing => return Ok(()),
-            Found::Other => {
-                damage("no batch begins here");
-                return Ok(());
-            }
+            Found::Other => Err("no batch begins here"),
+            Found::Batch(header, _) => match walk.records(&header)? {
+                Ok(records) => Ok((header, records)),
+                Err(BodyFault::Damaged) => {
+                    Err("the body does not have the crc that its header says")
+                }
+                Err(BodyFault::Nonsense) => Err("records that nobody wrote"),
+            },
         };
-        let records = match walk.records(&header)? {
-            Ok(records) => records,
-            Err(BodyFault::Damaged) => {
-                damage("the body does not have the crc that its header says");
-                return Ok(());
-            }
-            Err(BodyFault::Nonsense) => {
-                damage("records that nobody wrote");
-                return Ok(());
+        let (header, records) = match fault {
+            Ok(whole) => whole,
+            Err(what) => {
+                damage(what);
+                match walk.find_later(&|_| true)? {
+                    Some((later, _)) => walk.offset = later,
+                    None => return Ok(()),
+                }
+                continue;
             }
         };
         show(WalItem::Batch {
@@ -97,5 +118,6 @@ fn item(record: Record) -> WalItem {
         Record::TruncateAfter(keep) => WalItem::TruncateAfter(keep),
         Record::PurgeUpto(upto) => WalItem::Purge(upto),
         Record::Committed(id) => WalItem::Committed(id),
+        Record::Repaired(entry) => WalItem::Repaired(entry),
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct KeptBatch {
 impl KeptBatch {
     /// The entries from `index` on.
     pub(super) fn from(&self, index: Index) -> &[Entry] {
-        let skip = usize::try_from(index.0.saturating_sub(self.first.0)).unwrap_or(usize::MAX);
+        let skip = self.entries.partition_point(|entry| entry.id.index < index);
         self.entries.get(skip..).unwrap_or_default()
     }
 

@@ -8,39 +8,55 @@
 //! A batch is what one write and one sync carry: all that waits. Under load batches grow by
 //! themselves, so nothing ever waits for a timer.
 
+mod aligned;
+mod answers;
 mod batch;
 mod bytes;
 mod cache;
 mod chart;
 mod core;
+mod damage;
 mod directory;
 mod entry;
+mod footer;
 mod format;
+mod hardstate;
 mod inspect;
 mod kept;
-mod probe;
+mod mode;
+mod open_files;
+mod opening;
+mod pool;
 mod queue;
 mod reader;
 mod record;
 mod recovery;
+mod repair;
+mod rotation;
+mod salvage;
+mod scrub;
 mod segment;
 mod writer;
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
+pub use damage::{Damage, Floor};
 pub use entry::{
-    Entry, EntryKind, Health, Marks, Recovered, SegmentId, SegmentInfo, Tail, Vote, WalItem,
+    Entry, EntryKind, HardInfo, Health, Marks, Recovered, SegmentId, SegmentInfo, Vote, WalItem,
 };
 pub use inspect::inspect;
-pub use probe::{SyncLatency, probe_sync};
+pub use mode::{SyncLatency, WriteMode, probe_sync};
+pub use pool::Shortage;
+pub use repair::RepairError;
+pub use scrub::ScrubReport;
 
-use self::chart::Head;
-use self::core::{Core, Parts};
-use self::directory::Directory;
-use self::queue::{Job, Reply, Work};
+use self::batch::NewFloor;
+use self::cache::cost;
+use self::core::Core;
+use self::queue::{Call, Needs, Reply};
 use self::record::{PAYLOAD_LEN_MAX, Record};
 use crate::command::Policy;
 use crate::config::WalConfig;
@@ -49,7 +65,7 @@ use crate::error::Error;
 use crate::ids::{Index, LogId};
 use crate::metrics::WalMetrics;
 
-/// Told once, in the order of the calls, what became of a call. Called on the writer's thread: it
+/// Told once, in the order of the calls, what became of a call. Called on a thread of the log: it
 /// must not block, and must not call the log's `append`, which may wait for that thread.
 pub type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 
@@ -61,59 +77,30 @@ pub struct Wal {
 
 struct Handle {
     core: Arc<Core>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The writer, the preparer, the scrubber: in the order in which they end.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Wal {
     /// Opens the log in `dir`, or makes one where there is none.
     ///
-    /// Everything in it is read and checked. Damage that no crash can have made is an error that
-    /// names its place; nothing is changed then.
+    /// Damage that no crash can have made is an error that names its place; nothing is changed then.
     pub fn open(
         disk: Arc<dyn Disk>,
         dir: &Path,
         config: &WalConfig,
     ) -> Result<(Self, Recovered), Error> {
-        let directory = Directory::new(disk, dir);
-        directory.ensure()?;
-        let lock = directory.lock()?;
-        let scan = recovery::scan(&directory)?;
-        directory.remove_unfinished()?;
-        let is_new = scan.is_none();
-        let mut scan = match scan {
-            Some(scan) => scan,
-            None => recovery::Scan::empty(random(dir)?),
-        };
-        let core = Arc::new(Core::new(Parts {
-            config: config.clone(),
-            directory,
-            uuid: scan.uuid,
-            lock,
-            chart: std::mem::take(&mut scan.chart),
-            segments: std::mem::take(&mut scan.segments),
-        }));
-        let tail = begin(&core, &mut scan)?;
-        writer::sweep(&core)?;
-        let state = core.state();
-        let Head { marks, first } = state.head;
-        let recovered = Recovered {
-            is_new,
-            vote: marks.vote,
-            committed: marks.committed,
-            first,
-            last: marks.last,
-            purged: marks.purged,
-            segments: state.segments.len(),
-            tail: scan.tail,
-        };
-        drop(state);
-        let thread = Mutex::new(Some(writer::spawn(Arc::clone(&core), tail)?));
-        Ok((
-            Self {
-                handle: Arc::new(Handle { core, thread }),
-            },
-            recovered,
-        ))
+        opening::open(disk, dir, config, opening::OnCorruption::Refuse)
+    }
+
+    /// As [`Self::open`], but a damaged log opens with holes: reads of them are
+    /// [`Error::Damaged`], and [`Self::repair`] fills them. For a node that has peers to ask.
+    pub fn open_damaged(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        config: &WalConfig,
+    ) -> Result<(Self, Recovered), Error> {
+        opening::open(disk, dir, config, opening::OnCorruption::Report)
     }
 
     /// Appends entries. They are readable when this returns, and durable when `done` says so.
@@ -123,41 +110,35 @@ impl Wal {
     /// # Panics
     /// Where the entries do not follow the log's last one: a hole can only be a bug.
     pub fn append(&self, entries: Vec<Entry>, done: Done) {
-        let mut job = Job::new(Work::Append(entries), Reply::new(done));
+        let cost = entries.iter().map(cost).sum();
         let core = &self.handle.core;
-        let mut state = core.state_with_room(job.bytes);
-        if let Work::Append(entries) = &job.work
-            && !state.is_closing
-            && core.poison.reason().is_none()
-        {
-            let mut head = state.head;
-            for entry in entries {
-                assert!(
-                    entry.payload.len() <= PAYLOAD_LEN_MAX,
-                    "an entry of {}",
-                    entry.payload.len()
-                );
-                let appended = head.append(entry.id);
-                assert_eq!(
-                    Ok(()),
-                    appended,
-                    "entry {} after {:?}",
-                    entry.id,
-                    head.marks.last
-                );
-            }
-            state.head = head;
-            for entry in entries {
-                state.cache.push(entry.clone());
-            }
-            job.stamp_end = state.cache.next_stamp();
+        let mut state = core.state_with_room(cost);
+        let mut needs = Needs {
+            cost,
+            ..Needs::of(done)
+        };
+        if self.is_refusing(&state) {
+            return self.refuse(state, needs);
         }
-        self.push(state, job);
+        let mut head = state.head;
+        for entry in &entries {
+            let len = entry.payload.len();
+            assert!(len <= PAYLOAD_LEN_MAX, "an entry of {len}");
+            let appended = head.append(entry.id);
+            let last = head.marks.last;
+            assert_eq!(Ok(()), appended, "entry {} after {last:?}", entry.id);
+        }
+        state.head = head;
+        for entry in &entries {
+            state.cache.push(entry.clone());
+        }
+        needs.stamp_end = state.cache.next_stamp();
+        self.push(state, entries.into_iter().map(Record::Entry), needs);
     }
 
     /// Saves the vote: synced before `done`, under every policy.
     pub fn save_vote(&self, vote: Vote, done: Done) {
-        self.mark(Work::Vote(vote), &Record::Vote(vote), done);
+        self.mark(Record::Vote(vote), done);
     }
 
     /// Saves how far a majority is known to be. Rides with the next batch: losing it costs a
@@ -170,43 +151,69 @@ impl Wal {
 
     /// Drops every entry after `keep`; all of them for `None`.
     pub fn truncate_after(&self, keep: Option<LogId>, done: Done) {
-        self.mark(
-            Work::TruncateAfter(keep),
-            &Record::TruncateAfter(keep),
-            done,
-        );
+        self.mark(Record::TruncateAfter(keep), done);
     }
 
     /// Drops every entry up to `upto`, which may lie beyond the last one.
     pub fn purge(&self, upto: LogId, done: Done) {
-        self.mark(Work::Purge(upto), &Record::PurgeUpto(upto), done);
+        self.mark(Record::PurgeUpto(upto), done);
     }
 
-    fn mark(&self, work: Work, record: &Record, done: Done) {
-        let core = &self.handle.core;
-        let mut state = core.state();
-        if !state.is_closing && core.poison.reason().is_none() {
-            let applied = state.head.apply(record);
-            assert_eq!(Ok(()), applied, "a mark fits every log");
-            match record {
-                Record::TruncateAfter(keep) => {
-                    state.cache.truncate_after(keep.map(|keep| keep.index));
-                }
-                Record::PurgeUpto(upto) => state.cache.purge(upto.index),
-                Record::Entry(_) | Record::Vote(_) | Record::Committed(_) => {}
+    /// Makes everything that was handed over so far durable, whatever the policy.
+    pub fn sync(&self, done: Done) {
+        let state = self.handle.core.state();
+        let needs = Needs {
+            must_sync: true,
+            ..Needs::of(done)
+        };
+        if self.is_refusing(&state) {
+            return self.refuse(state, needs);
+        }
+        self.push(state, std::iter::empty(), needs);
+    }
+
+    fn mark(&self, record: Record, done: Done) {
+        let mut state = self.handle.core.state();
+        let needs = Needs {
+            must_sync: true,
+            ..Needs::of(done)
+        };
+        if self.is_refusing(&state) {
+            return self.refuse(state, needs);
+        }
+        let applied = state.head.apply(&record);
+        assert_eq!(Ok(()), applied, "a mark fits every log");
+        match &record {
+            Record::TruncateAfter(keep) => {
+                state.cache.truncate_after(keep.map(|keep| keep.index));
             }
+            Record::PurgeUpto(upto) => state.cache.purge(upto.index),
+            Record::Entry(_) | Record::Vote(_) | Record::Committed(_) | Record::Repaired(_) => {}
         }
-        self.push(state, Job::new(work, Reply::new(done)));
+        self.push(state, std::iter::once(record), needs);
     }
 
-    fn push(&self, state: std::sync::MutexGuard<'_, core::State>, mut job: Job) {
-        if state.is_closing {
-            job.work = Work::Refused;
-            job.bytes = 0;
-        }
+    fn is_refusing(&self, state: &core::State) -> bool {
+        state.is_closing || self.handle.core.poison.reason().is_some()
+    }
+
+    /// Nothing of the call is written; it is told so in its turn.
+    fn refuse(&self, state: MutexGuard<'_, core::State>, mut needs: Needs) {
+        needs.call.is_refused = true;
+        needs.must_sync = false;
+        self.push(state, std::iter::empty(), needs);
+    }
+
+    fn push(
+        &self,
+        state: MutexGuard<'_, core::State>,
+        records: impl Iterator<Item = Record>,
+        needs: Needs,
+    ) {
         let core = &self.handle.core;
-        if let Some(job) = core.push(state, job) {
-            job.reply.send(core.poison.check().and(Err(Error::Closed)));
+        if let Some(needs) = core.push(state, records, needs) {
+            let refused = core.poison.check().and(Err(Error::Closed));
+            needs.call.reply.send(refused);
         }
     }
 
@@ -282,8 +289,46 @@ impl Wal {
 
     /// Whether it still takes entries.
     pub fn health(&self) -> Health {
-        let reason = self.handle.core.poison.reason();
-        reason.map_or(Health::Ok, |reason| Health::Poisoned(reason.to_string()))
+        let core = &self.handle.core;
+        if let Some(reason) = core.poison.reason() {
+            return Health::Poisoned(reason.to_string());
+        }
+        core.pool.shortage().map_or(Health::Ok, Health::Full)
+    }
+
+    /// How batches reach the disk under `always`.
+    pub fn write_mode(&self) -> WriteMode {
+        self.handle.core.mode()
+    }
+
+    /// What was found that is not as it was written: at open, by reads and by the scrubber.
+    pub fn findings(&self) -> Vec<Damage> {
+        self.handle.core.state().findings.clone()
+    }
+
+    /// The amnesia floor, if this node has one.
+    pub fn floor(&self) -> Option<Floor> {
+        self.handle.core.state().floor
+    }
+
+    /// Sets the amnesia floor, or takes it away: durable when `done` says so.
+    pub fn set_floor(&self, floor: Option<Floor>, done: Done) {
+        let mut state = self.handle.core.state();
+        let needs = Needs {
+            must_sync: true,
+            floor: Some(floor.map_or(NewFloor::None, NewFloor::Some)),
+            ..Needs::of(done)
+        };
+        if self.is_refusing(&state) {
+            return self.refuse(state, needs);
+        }
+        state.floor = floor;
+        self.push(state, std::iter::empty(), needs);
+    }
+
+    /// How far the scrubber has come.
+    pub fn scrubbed(&self) -> ScrubReport {
+        self.handle.core.scrub.report()
     }
 
     /// Calls `hook` once, with the reason, when the log stops for good; at once if it has.
@@ -315,21 +360,29 @@ impl Wal {
 }
 
 impl Handle {
+    fn keep(&self, thread: Option<JoinHandle<()>>) {
+        if let Some(thread) = thread {
+            self.core.own(thread.thread().id());
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.push(thread);
+        }
+    }
+
     fn end(&self) {
         let mut state = self.core.state();
         state.is_closing = true;
         self.core.wake(state);
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // The last handle may be dropped by a `done`, on the writer's own thread.
-        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
-        if let Some(thread) = thread.filter(|thread| !is_own(thread))
-            && thread.join().is_err()
-        {
-            self.core.poison.set("the log's writer panicked");
+        self.core.pool.close();
+        self.core.scrub.close();
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        // The last handle may be dropped by a `done`, on one of the log's own threads: then the
+        // threads end by themselves.
+        let is_own = self.core.is_own_thread();
+        for thread in threads {
+            if !is_own && thread.join().is_err() {
+                self.core.poison.set("a thread of the log panicked");
+            }
         }
     }
 }
@@ -348,30 +401,32 @@ impl std::fmt::Debug for Wal {
     }
 }
 
-/// Where writing begins: in the last segment if nothing was ever written to it, else in a new one.
-fn begin(core: &Core, scan: &mut recovery::Scan) -> Result<writer::Tail, Error> {
-    let (file, segment, salt) = if let Some(unused) = scan.unused.take() {
-        let mut state = core.state();
-        if let Some(active) = state.segments.back_mut() {
-            active.info.is_active = true;
+impl Needs {
+    fn of(done: Done) -> Self {
+        Self {
+            call: Call {
+                reply: Reply::new(done),
+                is_refused: false,
+            },
+            must_sync: false,
+            floor: None,
+            stamp_end: 0,
+            cost: 0,
         }
-        (unused.file, unused.header.id, unused.header.salt)
-    } else {
-        let last = core.state().segments.back().map(|known| known.info.id);
-        let id = last.unwrap_or_default().next();
-        let header = writer::next_header(core, id, scan.next_batch, scan.chain)?;
-        (writer::begin_segment(core, &header)?, id, header.salt)
-    };
-    Ok(writer::Tail {
-        file,
-        segment,
-        salt,
-        offset: format::FIRST_BATCH_AT,
-        next_batch: scan.next_batch,
-        chain: scan.chain,
-        // Whatever was read was synced before it was believed.
-        synced_upto: scan.next_batch - 1,
-    })
+    }
+}
+
+/// How many records these bytes hold, as the body of a batch of a segment with this salt; for those who
+/// throw bytes at it.
+#[cfg(feature = "testing")]
+pub fn count_wal_records(salt: u64, body: &[u8]) -> usize {
+    let mut rest = body;
+    let mut count = 0;
+    while let Some((_, used)) = Record::decode(salt, rest) {
+        rest = rest.get(used..).unwrap_or_default();
+        count += 1;
+    }
+    count
 }
 
 /// Dice from the operating system.

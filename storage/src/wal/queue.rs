@@ -7,11 +7,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::Done;
-use super::cache::cost;
-use super::entry::{Entry, Vote};
+use super::batch::{Batch, NewFloor};
 use super::record::Record;
 use crate::error::Error;
-use crate::ids::LogId;
+
+/// Batches that were written and are kept to be filled again: one on its way to the disk, one being
+/// answered, one being filled.
+const SPARE_MAX: usize = 3;
 
 /// A caller's `done`, spoken once.
 pub(super) struct Reply(Option<Done>);
@@ -39,98 +41,114 @@ impl Drop for Reply {
     }
 }
 
-/// What a caller asked for.
-pub(super) enum Work {
-    Append(Vec<Entry>),
-    Vote(Vote),
-    TruncateAfter(Option<LogId>),
-    Purge(LogId),
-    /// Came after `close`: told so in its turn.
-    Refused,
+/// One call, in the batch that ends it.
+pub(super) struct Call {
+    pub(super) reply: Reply,
+    /// It came after the end: nothing of it is written, and it is told so in its turn.
+    pub(super) is_refused: bool,
 }
 
-/// One call.
-pub(super) struct Job {
-    pub(super) work: Work,
-    pub(super) reply: Reply,
+/// What a call brings beside its records.
+pub(super) struct Needs {
+    pub(super) call: Call,
+    pub(super) must_sync: bool,
+    /// What the amnesia floor becomes.
+    pub(super) floor: Option<NewFloor>,
     /// The stamp after its last entry.
     pub(super) stamp_end: u64,
-    /// What it will take on disk, about.
-    pub(super) bytes: usize,
+    /// What it counts in the queue until it is answered.
+    pub(super) cost: usize,
 }
 
-impl Job {
-    pub(super) fn new(work: Work, reply: Reply) -> Self {
-        let bytes = match &work {
-            Work::Append(entries) => entries.iter().map(cost).sum(),
-            Work::Vote(_) | Work::TruncateAfter(_) | Work::Purge(_) | Work::Refused => 0,
-        };
-        Self {
-            work,
-            reply,
-            stamp_end: 0,
-            bytes,
-        }
-    }
-
-    /// Under every policy: these are synced before their caller is told.
-    pub(super) fn must_sync(&self) -> bool {
-        match self.work {
-            Work::Vote(_) | Work::TruncateAfter(_) | Work::Purge(_) => true,
-            Work::Append(_) | Work::Refused => false,
-        }
-    }
-
-    /// What it writes. Payloads are shared, not copied.
-    pub(super) fn records(&self) -> Box<dyn Iterator<Item = Record> + '_> {
-        let one = |record| Box::new(std::iter::once(record));
-        match &self.work {
-            Work::Append(entries) => Box::new(entries.iter().cloned().map(Record::Entry)),
-            Work::Vote(vote) => one(Record::Vote(*vote)),
-            Work::TruncateAfter(keep) => one(Record::TruncateAfter(*keep)),
-            Work::Purge(upto) => one(Record::PurgeUpto(*upto)),
-            Work::Refused => Box::new(std::iter::empty()),
-        }
-    }
-}
-
-/// Calls in order, and their bytes: those that the writer holds count until they are answered.
+/// Batches in order. What the writer holds still counts, until it is answered.
 #[derive(Default)]
 pub(super) struct Queue {
-    jobs: VecDeque<Job>,
+    batches: VecDeque<Batch>,
+    spare: Vec<Batch>,
     bytes: usize,
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, job: Job) {
-        self.bytes += job.bytes;
-        self.jobs.push_back(job);
-    }
-
-    /// Everything that waits, up to `bytes_max`, at least one.
-    pub(super) fn take(&mut self, bytes_max: usize) -> Vec<Job> {
-        let mut bytes = 0;
-        let mut count = 0;
-        for job in &self.jobs {
-            bytes += job.bytes;
-            if count > 0 && bytes > bytes_max {
-                break;
-            }
-            count += 1;
+    /// Takes a call in, for the segment of this salt.
+    pub(super) fn push(
+        &mut self,
+        salt: u64,
+        batch_bytes_max: usize,
+        records: impl Iterator<Item = Record>,
+        needs: Needs,
+    ) {
+        let mut has_begun = false;
+        for record in records {
+            let batch = self.room_for(salt, batch_bytes_max, &record, has_begun);
+            batch.push(record);
+            has_begun = true;
         }
-        self.jobs.drain(..count).collect()
+        self.bytes += needs.cost;
+        let batch = self.last(salt);
+        batch.must_sync |= needs.must_sync;
+        batch.floor = needs.floor.or(batch.floor);
+        batch.stamp_end = batch.stamp_end.max(needs.stamp_end);
+        batch.cost += needs.cost;
+        batch.calls.push(needs.call);
     }
 
-    /// The writer has answered jobs of so many bytes.
+    /// The last batch if it takes the record, else a new one.
+    fn room_for(
+        &mut self,
+        salt: u64,
+        bytes_max: usize,
+        record: &Record,
+        is_inside_call: bool,
+    ) -> &mut Batch {
+        let is_full = self
+            .batches
+            .back()
+            .is_some_and(|last| !last.takes(record, bytes_max));
+        if is_full {
+            let mut batch = self.spare.pop().unwrap_or_default();
+            batch.clear(salt);
+            batch.has_earlier_part = is_inside_call;
+            self.batches.push_back(batch);
+        }
+        self.last(salt)
+    }
+
+    fn last(&mut self, salt: u64) -> &mut Batch {
+        if self.batches.is_empty() {
+            let mut batch = self.spare.pop().unwrap_or_default();
+            batch.clear(salt);
+            self.batches.push_back(batch);
+        }
+        let at = self.batches.len() - 1;
+        match self.batches.get_mut(at) {
+            Some(batch) => batch,
+            None => unreachable!("there is a last one: it was made above if there was none"),
+        }
+    }
+
+    /// The batch that has waited longest.
+    pub(super) fn pop(&mut self) -> Option<Batch> {
+        self.batches.pop_front()
+    }
+
+    /// The writer has written this one and its calls are answered, or on their way to be.
+    pub(super) fn give_back(&mut self, mut batch: Batch) {
+        if self.spare.len() < SPARE_MAX {
+            batch.clear(0);
+            self.spare.push(batch);
+        }
+    }
+
+    /// Calls that counted so many bytes are answered.
     pub(super) fn release(&mut self, bytes: usize) {
         self.bytes -= bytes;
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        self.batches.is_empty()
     }
 
-    /// Whether so many more bytes may come in. One job may always wait, whatever its size.
+    /// Whether so many more bytes may come in. One call may always wait, whatever its size.
     pub(super) fn has_room(&self, bytes: usize, bytes_max: usize) -> bool {
         self.bytes == 0 || self.bytes + bytes <= bytes_max
     }

@@ -1,59 +1,33 @@
 //! Reading entries: from memory where they are recent, else from the files.
 //!
 //! Holds: what is returned was in the log at some moment of the call, in order and without holes;
-//! bytes from a file are returned only after their crc was checked on the copy. Files are read
+//! bytes from a file are returned only after their crc was checked on the copy, and only if the batch
+//! behind them names theirs as the one before it: a whole batch in another one's place is noticed. Files are read
 //! without any lock, so a purge or a truncation never waits for a reader.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::cache::cost;
-use super::core::Core;
+use super::core::{Core, State};
 use super::entry::{Entry, SegmentId};
 use super::kept::KeptBatch;
 use super::record::Record;
 use super::recovery::Known;
-use super::segment::{Found, Walk};
-use crate::disk::{File, Open};
+use super::salvage;
+use super::segment::{BodyFault, Found, Walk};
 use crate::error::Error;
 use crate::ids::Index;
 
 /// How much is read at once: a whole stretch between two points of the chart, and a block.
 const WINDOW_LEN: usize = 68 << 10;
-/// How many files stay open for reading.
-const OPEN_FILES_MAX: usize = 16;
-
-/// Files that were read lately, the latest last.
-#[derive(Default)]
-pub(super) struct OpenFiles {
-    files: Mutex<Vec<(SegmentId, Arc<dyn File>)>>,
-}
-
-impl OpenFiles {
-    fn get(&self, core: &Core, id: SegmentId) -> Result<Arc<dyn File>, Error> {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = files.iter().position(|(open, _)| *open == id);
-        let file = match found.map(|at| files.remove(at)) {
-            Some((_, file)) => file,
-            None => core.directory.open(id, Open::Read)?,
-        };
-        if files.len() >= OPEN_FILES_MAX {
-            files.remove(0);
-        }
-        files.push((id, Arc::clone(&file)));
-        Ok(file)
-    }
-
-    /// The file is gone.
-    pub(super) fn forget(&self, id: SegmentId) {
-        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.retain(|(open, _)| *open != id);
-    }
-}
+/// A read of so many bytes is a scan.
+const SCAN_BYTES: usize = 1 << 20;
 
 /// What is being collected.
 struct Out {
     entries: Vec<Entry>,
+    bytes_max: usize,
     bytes_left: usize,
 }
 
@@ -78,10 +52,16 @@ struct Stretch {
     offset: u64,
     /// How far the file was written when the stretch was chosen.
     offset_end: u64,
+    /// The header crc of the batch that ends there.
+    chain_end: u32,
     /// The first entry wanted of it.
     start: Index,
     /// Behind it lies what another stretch, or memory, has.
     end: Index,
+    /// It is the repaired copy of one entry.
+    is_repaired: bool,
+    /// Part of a long read of a sealed segment.
+    is_scan: bool,
 }
 
 enum Next {
@@ -97,6 +77,7 @@ pub(super) fn read(
 ) -> Result<Vec<Entry>, Error> {
     let mut out = Out {
         entries: Vec::new(),
+        bytes_max,
         bytes_left: bytes_max,
     };
     let mut at = range.start;
@@ -149,39 +130,68 @@ fn next(core: &Core, range: Range<Index>, out: &mut Out) -> Result<Next, Error> 
         }
         return Ok(Next::Done);
     }
-    let located = state.chart.locate(start);
-    assert!(
-        located.is_some(),
-        "entry {start} is neither in memory nor in a file"
-    );
-    let Some((point, next_point)) = located else {
-        return Ok(Next::Done);
+    if let Some(hole) = state.chart.hole_at(start) {
+        let (first, last) = (*hole.start(), *hole.end());
+        let is_begun = !out.entries.is_empty();
+        return if is_begun {
+            Ok(Next::Done)
+        } else {
+            Err(Error::Damaged { first, last })
+        };
+    }
+    let end = end.min(cached_from);
+    let found = stretch(&state, start..end, SCAN_BYTES <= out.bytes_max);
+    found.map(Next::Read).ok_or_else(|| Error::Corrupt {
+        segment: state
+            .segments
+            .back()
+            .map_or_else(SegmentId::default, |known| known.info.id),
+        offset: 0,
+        what: "an entry that the files' headers promise is in none of them",
+    })
+}
+
+/// The stretch of a file that has the entries from `range.start` on.
+/// `None`: headers that are whole promise it, and no file has it.
+fn stretch(state: &State, range: Range<Index>, is_scan: bool) -> Option<Stretch> {
+    let start = range.start;
+    let repaired = state.chart.repaired_at(start);
+    let located = match repaired {
+        Some(point) => Some((point, Some(start.next()))),
+        None => state.chart.locate(start),
     };
+    let (point, next_point) = located?;
     let known = state
         .segments
         .iter()
         .find(|known| known.info.id == point.segment);
-    assert!(known.is_some(), "entry {start} lies in a file that is gone");
-    let Some(Known { info, salt }) = known.copied() else {
-        return Ok(Next::Done);
-    };
-    let end = next_point
-        .map_or(end, |next| next.min(end))
-        .min(cached_from);
-    Ok(Next::Read(Stretch {
+    let Known {
+        info, salt, chain, ..
+    } = known.copied()?;
+    let end = range.end;
+    let end = next_point.map_or(end, |next| next.min(end));
+    let end = state.chart.next_break(start).map_or(end, |at| at.min(end));
+    Some(Stretch {
         segment: point.segment,
         salt,
         offset: point.offset,
         offset_end: info.bytes,
+        chain_end: chain,
         start,
         end,
-    }))
+        is_repaired: repaired.is_some(),
+        is_scan: is_scan && !info.is_active,
+    })
 }
 
 /// Reads a stretch up to its end. False: `out` is full before that.
 fn read_stretch(core: &Core, stretch: &Stretch, out: &mut Out) -> Result<bool, Error> {
-    let file = core.files.get(core, stretch.segment)?;
+    let file = core.files.get(core, stretch.segment, stretch.is_scan)?;
     let mut walk = Walk::at(&*file, stretch.salt, stretch.offset, WINDOW_LEN);
+    if stretch.is_repaired {
+        let entry = find_repaired(core, stretch, &mut walk)?;
+        return Ok(out.push(entry));
+    }
     let mut at = stretch.start;
     while at < stretch.end {
         let kept = core
@@ -192,15 +202,21 @@ fn read_stretch(core: &Core, stretch: &Stretch, out: &mut Out) -> Result<bool, E
             batch
         } else {
             core.metrics.disk_reads.inc();
-            let batch = Arc::new(find(core, stretch.segment, &mut walk, at)?);
+            let batch = Arc::new(find(core, stretch, &mut walk, at)?);
             core.kept.keep(&batch);
             batch
         };
-        for entry in batch
-            .from(at)
+        let entries = batch.from(at);
+        if entries.first().map(|entry| entry.id.index) != Some(at) {
+            return Err(corrupt(&batch, "an entry of a damaged batch is not whole"));
+        }
+        for entry in entries
             .iter()
             .take_while(|entry| entry.id.index < stretch.end)
         {
+            if entry.id.index != at {
+                break;
+            }
             if !out.push(entry.clone()) {
                 return Ok(false);
             }
@@ -213,10 +229,11 @@ fn read_stretch(core: &Core, stretch: &Stretch, out: &mut Out) -> Result<bool, E
 /// The batch that carries `index`, at the walk's place or behind it; the walk goes on after it.
 fn find(
     core: &Core,
-    segment: SegmentId,
+    stretch: &Stretch,
     walk: &mut Walk<'_>,
     index: Index,
 ) -> Result<KeptBatch, Error> {
+    let segment = stretch.segment;
     let read = |error| Error::io("read", core.directory.path_of(segment))(error);
     loop {
         let offset = walk.offset;
@@ -225,20 +242,33 @@ fn find(
             offset,
             what,
         };
-        let Found::Batch(header, _) = walk.peek().map_err(read)? else {
+        let Found::Batch(header, crc) = walk.peek().map_err(read)? else {
             return Err(corrupt("a batch that was written is not there"));
         };
         let Some((first, last)) = header.entries.filter(|(_, last)| index <= *last) else {
             walk.pass(&header);
             continue;
         };
-        let Ok(records) = walk.records(&header).map_err(read)? else {
-            return Err(corrupt("a batch that was written is damaged"));
+        let records = match walk.records(&header).map_err(read)? {
+            Ok(records) => records,
+            Err(BodyFault::Damaged) => {
+                let (salt, body) = (header.salt, walk.body(&header).map_err(read)?);
+                salvage::all(salt, &header, body)
+            }
+            Err(BodyFault::Nonsense) => return Err(corrupt("records that nobody wrote")),
         };
         walk.pass(&header);
+        if chain_behind(stretch, walk)
+            .map_err(read)?
+            .is_some_and(|chain| chain != crc)
+        {
+            return Err(corrupt("another batch stands where this one was written"));
+        }
         let entries: Vec<Entry> = records.into_iter().filter_map(Record::into_entry).collect();
-        let indexes = entries.iter().map(|entry| entry.id.index.0);
-        if index < first || !indexes.eq(first.0..=last.0) {
+        let is_inside = entries
+            .iter()
+            .all(|entry| (first..=last).contains(&entry.id.index));
+        if index < first || !is_inside {
             return Err(corrupt("an entry is not where it was written"));
         }
         return Ok(KeptBatch {
@@ -252,13 +282,61 @@ fn find(
     }
 }
 
+/// What follows the walk's place says of the batch before it; `None`: what follows is not whole.
+fn chain_behind(stretch: &Stretch, walk: &mut Walk<'_>) -> std::io::Result<Option<u32>> {
+    if stretch.offset_end <= walk.offset {
+        return Ok((stretch.offset_end == walk.offset).then_some(stretch.chain_end));
+    }
+    Ok(match walk.peek()? {
+        Found::Batch(next, _) => Some(next.chain),
+        Found::Nothing | Found::Other => None,
+    })
+}
+
+/// The repaired copy of the stretch's one entry.
+fn find_repaired(core: &Core, stretch: &Stretch, walk: &mut Walk<'_>) -> Result<Entry, Error> {
+    let read = |error| Error::io("read", core.directory.path_of(stretch.segment))(error);
+    core.metrics.disk_reads.inc();
+    if let Found::Batch(header, _) = walk.peek().map_err(read)?
+        && let Ok(records) = walk.records(&header).map_err(read)?
+    {
+        for record in records {
+            if let Record::Repaired(entry) = record
+                && entry.id.index == stretch.start
+            {
+                return Ok(entry);
+            }
+        }
+    }
+    Err(Error::Corrupt {
+        segment: stretch.segment,
+        offset: stretch.offset,
+        what: "a repaired entry is not where it was written",
+    })
+}
+
+fn corrupt(batch: &KeptBatch, what: &'static str) -> Error {
+    Error::Corrupt {
+        segment: batch.segment,
+        offset: batch.offset,
+        what,
+    }
+}
+
 /// An error of a file that a purge took away under the reader is no error of the file.
 fn refuse_if_purged(core: &Core, at: Index, out: &Out, error: Error) -> Result<(), Error> {
     let next = out.entries.last().map_or(at, |entry| entry.id.index.next());
     let purged = core.state().head.marks.purged;
     if purged.is_some_and(|purged| next <= purged.index) {
-        Ok(())
-    } else {
-        Err(error)
+        return Ok(());
     }
+    if let Error::Corrupt {
+        segment,
+        offset,
+        what,
+    } = &error
+    {
+        core.note_damage(*segment, *offset, what);
+    }
+    Err(error)
 }

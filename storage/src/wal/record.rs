@@ -8,6 +8,7 @@
 
 use bytes::Bytes;
 
+use super::aligned::AlignedBuf;
 use super::bytes::{put, round_up, take, u32_at, u64_at};
 use super::entry::{Entry, EntryKind, Vote};
 use super::format::{BATCH_BODY_LEN_MAX, record_crc};
@@ -23,6 +24,7 @@ const VOTE: u8 = 2;
 const TRUNCATE_AFTER: u8 = 3;
 const PURGE_UPTO: u8 = 4;
 const COMMITTED: u8 = 5;
+const REPAIRED: u8 = 6;
 
 /// Vote: a majority promised the same.
 const IS_COMMITTED: u8 = 1;
@@ -37,6 +39,8 @@ pub(crate) enum Record {
     TruncateAfter(Option<LogId>),
     PurgeUpto(LogId),
     Committed(LogId),
+    /// An entry whose first bytes were damaged, as a peer had it.
+    Repaired(Entry),
 }
 
 impl Record {
@@ -49,9 +53,11 @@ impl Record {
     pub(crate) fn into_entry(self) -> Option<Entry> {
         match self {
             Self::Entry(entry) => Some(entry),
-            Self::Vote(_) | Self::TruncateAfter(_) | Self::PurgeUpto(_) | Self::Committed(_) => {
-                None
-            }
+            Self::Vote(_)
+            | Self::TruncateAfter(_)
+            | Self::PurgeUpto(_)
+            | Self::Committed(_)
+            | Self::Repaired(_) => None,
         }
     }
 
@@ -59,19 +65,19 @@ impl Record {
     pub(crate) fn drops_entries(&self) -> bool {
         match self {
             Self::TruncateAfter(_) | Self::PurgeUpto(_) => true,
-            Self::Entry(_) | Self::Vote(_) | Self::Committed(_) => false,
+            Self::Entry(_) | Self::Vote(_) | Self::Committed(_) | Self::Repaired(_) => false,
         }
     }
 
     fn payload(&self) -> &[u8] {
         match self {
-            Self::Entry(entry) => &entry.payload,
+            Self::Entry(entry) | Self::Repaired(entry) => &entry.payload,
             Self::Vote(_) | Self::TruncateAfter(_) | Self::PurgeUpto(_) | Self::Committed(_) => &[],
         }
     }
 
     /// Writes it at the end of `body`.
-    pub(crate) fn encode(&self, salt: u64, body: &mut Vec<u8>) {
+    pub(super) fn encode(&self, salt: u64, body: &mut AlignedBuf) {
         let (kind, flags, codec, id) = match self {
             Self::Entry(entry) => (ENTRY, 0, codec(entry.kind), entry.id),
             Self::Vote(vote) => {
@@ -91,6 +97,7 @@ impl Record {
             Self::TruncateAfter(None) => (TRUNCATE_AFTER, KEEPS_NONE, 0, LogId::default()),
             Self::PurgeUpto(id) => (PURGE_UPTO, 0, 0, *id),
             Self::Committed(id) => (COMMITTED, 0, 0, *id),
+            Self::Repaired(entry) => (REPAIRED, 0, codec(entry.kind), entry.id),
         };
         let payload = self.payload();
         assert!(
@@ -107,9 +114,9 @@ impl Record {
         put(&mut head, 24, &id.node.0.to_le_bytes());
         let crc = record_crc(salt, head.get(..28).unwrap_or_default(), payload);
         put(&mut head, 28, &crc.to_le_bytes());
-        body.extend_from_slice(&head);
-        body.extend_from_slice(payload);
-        body.resize(round_up(body.len(), 8), 0);
+        body.extend(&head);
+        body.extend(payload);
+        body.resize(round_up(body.len(), 8));
     }
 
     /// The record at the beginning of `body` and how many bytes it takes; `None`: there is none.
@@ -129,13 +136,17 @@ impl Record {
         };
         let [kind, flags, codec, _] = take(body, 0)?;
         let record = match (kind, flags, codec) {
-            (ENTRY, 0, codec) => {
-                let kind = entry_kind(codec)?;
-                Self::Entry(Entry {
+            (ENTRY | REPAIRED, 0, codec) => {
+                let entry = Entry {
                     id,
-                    kind,
+                    kind: entry_kind(codec)?,
                     payload: Bytes::copy_from_slice(payload),
-                })
+                };
+                if kind == ENTRY {
+                    Self::Entry(entry)
+                } else {
+                    Self::Repaired(entry)
+                }
             }
             (VOTE, flags, 0) => Self::Vote(Vote {
                 term: id.term,
@@ -150,6 +161,12 @@ impl Record {
         };
         let used = RECORD_HEADER_LEN + round_up(len, 8);
         Some((record, used))
+    }
+
+    /// Whether decoding would come as far as the crc.
+    pub(super) fn looks_like_one(body: &[u8]) -> bool {
+        let len = u32_at(body, 4).map_or(usize::MAX, |len| len as usize);
+        len <= PAYLOAD_LEN_MAX && RECORD_HEADER_LEN + len <= body.len()
     }
 
     /// All records of a body. `None`: it is not exactly `count` whole records.
@@ -216,32 +233,39 @@ mod tests {
             Record::TruncateAfter(Some(id)),
             Record::PurgeUpto(id),
             Record::Committed(id),
+            Record::Repaired(Entry {
+                id,
+                kind: EntryKind::Command,
+                payload: Bytes::from_static(b"as it was"),
+            }),
         ]
     }
 
     #[test]
     fn what_is_written_is_read_back_in_order() {
-        let mut body = Vec::new();
+        let mut body = AlignedBuf::default();
         let mut len = 0;
         for record in all() {
             record.encode(7, &mut body);
             len += record.encoded_len();
             assert_eq!(len, body.len());
         }
-        assert_eq!(Some(all()), Record::decode_all(7, &body, 9));
-        assert_eq!(None, Record::decode_all(7, &body, 8));
+        let body = body.as_slice();
+        assert_eq!(Some(all()), Record::decode_all(7, body, 10));
+        assert_eq!(None, Record::decode_all(7, body, 9));
         assert_eq!(
             None,
-            Record::decode_all(8, &body, 9),
+            Record::decode_all(8, body, 10),
             "another segment's record"
         );
-        assert_eq!(None, Record::decode_all(7, &body[..body.len() - 8], 9));
+        assert_eq!(None, Record::decode_all(7, &body[..body.len() - 8], 10));
     }
 
     #[test]
     fn every_flipped_bit_that_means_something_is_noticed() {
-        let mut good = Vec::new();
+        let mut good = AlignedBuf::default();
         all()[1].encode(7, &mut good);
+        let good = good.as_slice().to_vec();
         for at in 0..RECORD_HEADER_LEN + 7 {
             for bit in 0..8 {
                 let mut bytes = good.clone();

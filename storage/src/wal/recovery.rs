@@ -1,41 +1,63 @@
-//! Opening a log: read every batch, judge what is damaged, cut only what nothing proves was synced.
+//! Opening a log: read it, and say of everything that is not whole what it is.
 //!
-//! | at the place of the next batch | later in the last segment | verdict |
+//! | at the place of the next batch | what else is known | verdict |
 //! |---|---|---|
-//! | nothing: the file ends, or zeros | nothing | clean end |
-//! | no batch, or a body that its crc does not know | no batch that says "synced up to here" | torn: the end lies before it |
-//! | the same | a batch that says "synced up to here" | corrupt |
-//! | anything but a batch | a later segment says that it was there | corrupt |
+//! | nothing: zeros, or the file ends | nothing | clean end |
+//! | the same | a later batch, none that says "synced up to here" | unsynced: the end lies before it |
+//! | anything but the batch | a later batch that says "synced up to here"; a later segment; an orderly end at a later batch; the file is shorter than it was made | corrupt |
+//! | no whole batch | later batches, none that says "synced up to here" | unsynced: the end lies before it |
+//! | no whole batch | nothing | in doubt: cut off by a crash, or damaged after it was acknowledged |
 //!
-//! Holds: a batch is written only after the one before it was synced (or says in its header how
-//! far the syncs had got), and a segment begins only after all before it was synced. So damage to a
-//! synced batch is told from a torn write by what stands behind it. Everything else that is not as
-//! written is an error with its place: nothing is repaired, moved or deleted, and the log does not
-//! open. Old files are never edited: the end of a torn one stands in the header of the next.
+//! Holds: a batch is written only after the one before it was synced (or says in its header how far
+//! the syncs had got), and a segment begins only after all before it was synced. So damage to a
+//! synced batch is told from a torn write by what stands behind it. Old files are never edited: the
+//! end of a torn one stands in the header of the next. What is in doubt is never dropped in silence: its whole records are
+//! kept, the rest is reported with the floor below which this node must not help to elect anybody.
 //!
-//! What is ambiguous, and called torn: the last batch of a process that crashed. Nothing stands
-//! behind it (an orderly end leaves a batch that does), so a torn write and a synced batch that was
-//! damaged later look alike. In the second case what was acknowledged is left out; a single node's
-//! state that had applied it is then ahead of the log, which stops the node (`Error::Vanished`).
+//! Corrupt batches do not end the walk: it goes on with what is whole, and what lies between is a
+//! hole in the chart. Whether a log with holes may be used is for the caller to say.
+//!
+//! A sealed segment is believed by its footer where that agrees with the next header, which spares
+//! reading it (`verify = "tail"`); its batches are checked when they are read, and by the scrubber.
+
+mod verdict;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::chart::{Chart, Head};
+use super::damage::{Damage, Floor};
 use super::directory::Directory;
-use super::entry::{SegmentId, SegmentInfo, Tail};
+use super::entry::{SegmentId, SegmentInfo};
 use super::format::{BatchHeader, FIRST_BATCH_AT, SegmentHeader};
+use super::hardstate::HardState;
 use super::record::Record;
 use super::segment::{BodyFault, Found, Segment, Walk};
+use crate::config::Verify;
 use crate::disk::Open;
 use crate::error::Error;
-use crate::ids::Index;
+use crate::ids::{Index, LogId};
+use verdict::{Bad, Place};
 
 /// A segment and what reading needs to know of it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     pub(super) info: SegmentInfo,
     pub(super) salt: u64,
+    /// The file's length; 0 where it is not fixed.
+    pub(super) len: u64,
+    /// The header crc of the batch that ends at `info.bytes`.
+    pub(super) chain: u32,
+    /// Set aside instead of removed when it is purged.
+    pub(super) is_damaged: bool,
+}
+
+/// Where the last segment ends.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct End {
+    pub(super) header: SegmentHeader,
+    pub(super) offset: u64,
+    /// Behind it lie zeros, or the bytes of an older life of the file.
+    pub(super) is_clean: bool,
 }
 
 /// What the files said.
@@ -47,24 +69,34 @@ pub(super) struct Scan {
     /// The header crc of the one before it.
     pub(super) chain: u32,
     pub(super) uuid: [u8; 16],
-    pub(super) tail: Tail,
-    /// The last segment, if nothing was ever written behind its header.
-    pub(super) unused: Option<Segment>,
+    pub(super) findings: Vec<Damage>,
+    pub(super) floor: Option<Floor>,
+    /// Whole records of a last write that is in doubt; to be written again.
+    pub(super) salvaged: Vec<Record>,
+    pub(super) end: Option<End>,
+    clean_end: Option<u64>,
+    verify: Verify,
+    /// Batches before the next one could not be read: it need not follow what was.
+    has_gap: bool,
 }
 
 /// Reads the whole log. `None`: there is none.
-pub(super) fn scan(directory: &Directory) -> Result<Option<Scan>, Error> {
+pub(super) fn scan(
+    directory: &Directory,
+    hard: Option<&HardState>,
+    verify: Verify,
+) -> Result<Option<Scan>, Error> {
     let ids = directory.segments()?;
     let Some(last) = ids.last().copied() else {
-        return Ok(None);
+        return match hard {
+            Some(hard) if hard.has_log => Err(corrupt(SegmentId(1), 0, "all segments are gone")),
+            Some(_) | None => Ok(None),
+        };
     };
     settle(directory, last)?;
-    let headers = ids
-        .iter()
-        .map(|id| Ok(Segment::open_to_read(directory, *id)?.header))
-        .collect::<Result<Vec<SegmentHeader>, Error>>()?;
+    let (headers, findings) = read_headers(directory, &ids)?;
     let Some(oldest) = headers.first() else {
-        return Ok(None);
+        return Err(corrupt(last, 0, "no segment has a whole header"));
     };
     let mut scan = Scan {
         chart: Chart::new(Head {
@@ -74,16 +106,76 @@ pub(super) fn scan(directory: &Directory) -> Result<Option<Scan>, Error> {
         segments: VecDeque::with_capacity(ids.len()),
         next_batch: oldest.first_batch,
         chain: oldest.chain,
-        uuid: oldest.uuid,
-        tail: Tail::Clean,
-        unused: None,
+        clean_end: hard.and_then(|hard| hard.clean_end),
+        verify,
+        has_gap: false,
+        ..Scan::empty(oldest.uuid)
     };
+    scan.has_gap = false;
+    scan.findings = findings;
+    let mut ids = ids.into_iter().peekable();
     for (at, header) in headers.iter().enumerate() {
-        let end = headers.get(at + 1).map(|next| next.first_batch);
-        scan.segment(directory, header, end)?;
+        // A file whose header cannot be read keeps its place and its name until it is purged.
+        while let Some(unread) = ids.next_if(|id| *id < header.id) {
+            scan.know_unread(unread, header.marks.last);
+        }
+        ids.next();
+        let next = headers
+            .get(at + 1)
+            .filter(|next| next.id == header.id.next());
+        scan.segment(directory, header, next, last)?;
+    }
+    for unread in ids {
+        scan.know_unread(unread, None);
+    }
+    let is_end_read = headers.last().is_some_and(|header| header.id == last);
+    if !is_end_read || scan.has_gap {
+        scan.raise_floor(Floor::Unknown);
     }
     scan.require_no_gap(oldest)?;
     Ok(Some(scan))
+}
+
+fn corrupt(segment: SegmentId, offset: u64, what: &'static str) -> Error {
+    Error::Corrupt {
+        segment,
+        offset,
+        what,
+    }
+}
+
+/// The headers that can be read, and findings for the others and for missing files.
+fn read_headers(
+    directory: &Directory,
+    ids: &[SegmentId],
+) -> Result<(Vec<SegmentHeader>, Vec<Damage>), Error> {
+    let mut headers = Vec::with_capacity(ids.len());
+    let mut findings = Vec::new();
+    let mut before: Option<SegmentId> = None;
+    for id in ids {
+        if let Some(missing) = before.map(SegmentId::next).filter(|next| next != id) {
+            findings.push(Damage::Segment {
+                segment: missing,
+                offset: 0,
+                what: "the file is missing",
+            });
+        }
+        before = Some(*id);
+        match Segment::open(directory, *id) {
+            Ok(segment) => headers.push(segment.header),
+            Err(Error::Corrupt {
+                segment,
+                offset,
+                what,
+            }) => findings.push(Damage::Segment {
+                segment,
+                offset,
+                what,
+            }),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((headers, findings))
 }
 
 /// Makes durable what a crashed process left behind, before anybody acts on having read it, and
@@ -106,132 +198,230 @@ impl Scan {
             next_batch: 1,
             chain: 0,
             uuid,
-            tail: Tail::Clean,
-            unused: None,
+            findings: Vec::new(),
+            floor: None,
+            salvaged: Vec::new(),
+            end: None,
+            clean_end: None,
+            verify: Verify::Full,
+            has_gap: false,
         }
     }
 
-    /// One segment: up to batch `end` exactly, or (the last one) as far as it goes.
+    pub(super) fn raise_floor(&mut self, floor: Floor) {
+        self.floor = Some(self.floor.map_or(floor, |before| before.max(floor)));
+    }
+
+    /// One segment: up to where the next one begins, or (the last one) as far as it goes.
     fn segment(
         &mut self,
         directory: &Directory,
         header: &SegmentHeader,
-        end: Option<u64>,
+        next: Option<&SegmentHeader>,
+        last_id: SegmentId,
     ) -> Result<(), Error> {
         let id = header.id;
-        let corrupt = |offset, what| Error::Corrupt {
-            segment: id,
-            offset,
-            what,
-        };
         if header.uuid != self.uuid {
-            return Err(corrupt(0, "the file belongs to another log"));
+            return Err(corrupt(id, 0, "the file belongs to another log"));
         }
-        let is_next = header.first_batch == self.next_batch && header.chain == self.chain;
-        if !is_next || header.marks != self.chart.head.marks {
-            return Err(corrupt(
-                0,
-                "the file does not begin where the one before it ends",
-            ));
-        }
+        self.follow(header);
         let segment = Segment::open(directory, id)?;
-        let mut walk = Walk::new(&segment).map_err(Error::io("measure", directory.path_of(id)))?;
+        if let Some(next) = next
+            && self.verify == Verify::Tail
+            && let Some(footer) = segment.footer()
+            && (footer.next_batch, footer.chain) == (next.first_batch, next.chain)
+        {
+            self.chart.apply_footer(id, &footer, next.marks);
+            self.next_batch = footer.next_batch;
+            self.chain = footer.chain;
+            self.know(header, footer.last, footer.end, false);
+            return Ok(());
+        }
+        let findings_before = self.findings.len();
+        let read = |error| Error::io("read", directory.path_of(id))(error);
+        let mut walk = Walk::new(&segment).map_err(read)?;
         let mut last = None;
-        while end != Some(self.next_batch) {
-            let batch = self
-                .batch(&mut walk, id)
-                .map_err(Error::io("read", directory.path_of(id)));
-            match batch? {
+        while next.is_none_or(|next| self.next_batch < next.first_batch) {
+            match self.batch(&mut walk, id).map_err(read)? {
                 Step::Batch(header) => {
                     last = header.entries.map(|(_, last)| last).max(last);
                     walk.pass(&header);
                 }
-                Step::Never(what) => return Err(corrupt(walk.offset, what)),
-                Step::Stop(_) if end.is_some() => {
-                    return Err(corrupt(walk.offset, "a batch that was synced is not there"));
-                }
-                Step::Stop(Found::Nothing) => break,
-                Step::Stop(_) => {
-                    self.judge_tail(directory, &mut walk, id)?;
-                    break;
+                Step::Bad(bad) => {
+                    let at = Place {
+                        header,
+                        next,
+                        is_last: id == last_id,
+                    };
+                    let judged = self.judge(&mut walk, at, &bad).map_err(read)?;
+                    last = judged.last.max(last);
+                    if !judged.goes_on {
+                        break;
+                    }
                 }
             }
         }
+        let is_damaged = self.findings.iter().skip(findings_before);
+        let is_damaged = is_damaged.into_iter().any(Damage::is_corruption);
+        self.know(header, last, walk.offset, is_damaged);
+        Ok(())
+    }
+
+    fn know(&mut self, header: &SegmentHeader, last: Option<Index>, end: u64, is_damaged: bool) {
         let info = SegmentInfo {
-            id,
+            id: header.id,
             last,
-            bytes: walk.offset,
+            bytes: end,
             is_active: false,
+        };
+        let len = if header.is_fixed() {
+            header.segment_len
+        } else {
+            0
         };
         self.segments.push_back(Known {
             info,
             salt: header.salt,
+            len,
+            chain: self.chain,
+            is_damaged,
         });
-        let is_unused = || segment.file.len().is_ok_and(|len| len == FIRST_BATCH_AT);
-        if end.is_none() && walk.offset == FIRST_BATCH_AT && is_unused() {
-            self.unused = Some(Segment {
-                header: *header,
-                file: Arc::clone(&segment.file),
+    }
+
+    fn know_unread(&mut self, id: SegmentId, last: Option<LogId>) {
+        let info = SegmentInfo {
+            id,
+            last: last.map(|last| last.index),
+            bytes: 0,
+            is_active: false,
+        };
+        self.segments.push_back(Known {
+            info,
+            salt: 0,
+            len: 0,
+            chain: 0,
+            is_damaged: true,
+        });
+    }
+
+    /// A segment that does not begin where the walk stands: what lies between is lost.
+    fn follow(&mut self, header: &SegmentHeader) {
+        let is_next = (header.first_batch, header.chain) == (self.next_batch, self.chain)
+            && header.marks == self.chart.head.marks
+            && !self.has_gap;
+        if is_next {
+            return;
+        }
+        let segment = header.id;
+        if self.findings.is_empty() {
+            let what = "the file does not begin where the one before it ends";
+            self.findings.push(Damage::Segment {
+                segment,
+                offset: 0,
+                what,
             });
         }
-        Ok(())
+        if let Some(last) = header.marks.last
+            && Some(last.index) > self.chart.head.marks.last.map(|id| id.index)
+        {
+            self.lose_upto(last, segment, 0, "a file before this one is damaged");
+        }
+        self.chart.adopt(header.marks);
+        self.next_batch = header.first_batch;
+        self.chain = header.chain;
+        self.has_gap = false;
+    }
+
+    fn lose_upto(&mut self, last: LogId, segment: SegmentId, offset: u64, what: &'static str) {
+        let first = self
+            .chart
+            .head
+            .marks
+            .last
+            .map_or(Index(1), |id| id.index.next());
+        self.chart.hole_upto(last);
+        self.findings.push(Damage::Entries {
+            segment,
+            offset,
+            entries: first..=last.index,
+            what,
+        });
     }
 
     /// Takes in the batch at the walk's place, if the expected one is there and whole.
     fn batch(&mut self, walk: &mut Walk<'_>, id: SegmentId) -> std::io::Result<Step> {
+        let bad = |what, is_never| {
+            Step::Bad(Bad {
+                what,
+                header: None,
+                is_nothing: false,
+                is_never,
+            })
+        };
         let (header, crc) = match walk.peek()? {
             Found::Batch(header, crc) => (header, crc),
-            nothing @ (Found::Nothing | Found::Other) => return Ok(Step::Stop(nothing)),
+            Found::Nothing => {
+                return Ok(Step::Bad(Bad {
+                    what: "a batch that was synced is not there",
+                    header: None,
+                    is_nothing: true,
+                    is_never: false,
+                }));
+            }
+            Found::Other => return Ok(bad("a batch that was synced is damaged", false)),
         };
         if header.seq != self.next_batch || header.chain != self.chain {
-            return Ok(Step::Never("a batch stands where another one belongs"));
+            return Ok(bad("a batch stands where another one belongs", true));
         }
         let records = match walk.records(&header)? {
             Ok(records) => records,
-            Err(BodyFault::Damaged) => return Ok(Step::Stop(Found::Other)),
-            Err(BodyFault::Nonsense) => return Ok(Step::Never("records that nobody wrote")),
+            Err(BodyFault::Damaged) => {
+                return Ok(Step::Bad(Bad {
+                    what: "a batch that was synced is damaged",
+                    header: Some((header, crc)),
+                    is_nothing: false,
+                    is_never: false,
+                }));
+            }
+            Err(BodyFault::Nonsense) => return Ok(bad("records that nobody wrote", true)),
         };
         if header.entries != range(&records) {
-            return Ok(Step::Never(
-                "a batch does not carry the entries that its header says",
-            ));
+            let what = "a batch does not carry the entries that its header says";
+            return Ok(bad(what, true));
         }
+        self.bridge_gap(&header, id, walk.offset);
         if let Err(what) = self.chart.apply(&records, id, walk.offset) {
-            return Ok(Step::Never(what));
+            return Ok(bad(what, true));
         }
         self.next_batch += 1;
         self.chain = crc;
         Ok(Step::Batch(header))
     }
 
-    /// No whole batch at the walk's place in the last segment: called torn, unless a later batch
-    /// proves that this one had been synced.
-    fn judge_tail(
-        &mut self,
-        directory: &Directory,
-        walk: &mut Walk<'_>,
-        segment: SegmentId,
-    ) -> Result<(), Error> {
-        let offset = walk.offset;
-        let read = |error| Error::io("read", directory.path_of(segment))(error);
-        let end = walk.file_len().map_err(read)?;
-        walk.pass_block();
-        while walk.offset < end {
-            if let Found::Batch(header, _) = walk.peek_block().map_err(read)?
-                && header.synced_upto >= self.next_batch
-            {
-                let what = "a batch that was synced is damaged";
-                return Err(Error::Corrupt {
-                    segment,
-                    offset,
-                    what,
-                });
-            }
-            walk.pass_block();
+    /// Behind batches that could not be read: entries that are not there are lost, and entries that
+    /// come again had been truncated.
+    fn bridge_gap(&mut self, header: &BatchHeader, segment: SegmentId, offset: u64) {
+        let Some((first, _)) = header.entries.filter(|_| self.has_gap) else {
+            return;
+        };
+        self.has_gap = false;
+        let Some(last) = self.chart.head.marks.last else {
+            return;
+        };
+        let before = LogId {
+            index: Index(first.0.saturating_sub(1)),
+            ..last
+        };
+        if last.index < before.index {
+            self.lose_upto(
+                before,
+                segment,
+                offset,
+                "a batch before this one is damaged",
+            );
+        } else if before.index < last.index {
+            self.chart.truncate_after(before);
         }
-        walk.offset = offset;
-        self.tail = Tail::Torn { segment, offset };
-        Ok(())
     }
 
     /// The oldest file began after `oldest.marks.last`: what lies before it must be purged.
@@ -248,11 +438,7 @@ impl Scan {
             return Ok(());
         }
         let what = "entries before this file are missing and were not purged";
-        Err(Error::Corrupt {
-            segment: oldest.id,
-            offset: 0,
-            what,
-        })
+        Err(corrupt(oldest.id, 0, what))
     }
 }
 
@@ -263,16 +449,19 @@ fn range(records: &[Record]) -> Option<(Index, Index)> {
         Record::Vote(_)
         | Record::TruncateAfter(_)
         | Record::PurgeUpto(_)
-        | Record::Committed(_) => None,
+        | Record::Committed(_)
+        | Record::Repaired(_) => None,
     });
     let first = indexes.next()?;
     Some((first, indexes.last().unwrap_or(first)))
 }
 
+/// Whether the last segment was never written behind its header and can be used as it is.
+pub(super) fn is_unused(end: &End) -> bool {
+    end.is_clean && end.header.is_fixed() && end.offset == FIRST_BATCH_AT
+}
+
 enum Step {
     Batch(BatchHeader),
-    /// Nothing, or something that is no whole batch: judged by what comes later.
-    Stop(Found),
-    /// Whole and yet wrong: never the work of a crash.
-    Never(&'static str),
+    Bad(Bad),
 }

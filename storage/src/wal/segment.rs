@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::directory::Directory;
 use super::entry::SegmentId;
+use super::footer::Footer;
 use super::format::{
     BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader, FIRST_BATCH_AT, HeaderCopy, SegmentHeader, VERSION,
 };
@@ -26,16 +27,21 @@ pub(super) struct Segment {
 impl Segment {
     /// Opens it and reads its header: of two copies one is enough.
     pub(super) fn open(directory: &Directory, id: SegmentId) -> Result<Self, Error> {
-        let file = directory.open(id, Open::Write)?;
+        let file = directory.open(id, Open::Read)?;
         let header = read_header(directory, id, &*file)?;
         Ok(Self { header, file })
     }
 
-    /// Opens it without the right to write.
-    pub(super) fn open_to_read(directory: &Directory, id: SegmentId) -> Result<Self, Error> {
-        let file = directory.open(id, Open::Read)?;
-        let header = read_header(directory, id, &*file)?;
-        Ok(Self { header, file })
+    /// What it says of itself, if it was sealed and says it still.
+    pub(super) fn footer(&self) -> Option<Footer> {
+        if !self.header.is_fixed() {
+            return None;
+        }
+        let at = self.header.data_end();
+        let len = usize::try_from(self.header.segment_len.checked_sub(at)?).ok()?;
+        let mut bytes = vec![0; len];
+        let count = read_full(&*self.file, &mut bytes, at).ok()?;
+        Footer::decode(bytes.get(..count)?, self.header.salt)
     }
 }
 
@@ -77,7 +83,8 @@ fn read_header(
 pub(super) enum Found {
     /// The header of a batch of this segment, and its crc.
     Batch(BatchHeader, u32),
-    /// Nothing was written here: the file ends, or it has zeros up to its end.
+    /// Nothing was written here: the file ends, or it has zeros up to its end; in a recycled file
+    /// one block of zeros says so.
     Nothing,
     /// Something else.
     Other,
@@ -87,6 +94,11 @@ pub(super) enum Found {
 pub(super) struct Walk<'a> {
     file: &'a dyn File,
     salt: u64,
+    /// Behind it lies no batch.
+    data_end: u64,
+    is_recycled: bool,
+    /// The file was made with its whole length and is shorter now: no crash does that.
+    pub(super) is_short: bool,
     /// Where the walk stands.
     pub(super) offset: u64,
     window: Vec<u8>,
@@ -98,13 +110,16 @@ impl<'a> Walk<'a> {
     /// Begins at the first batch, to walk through all of the file.
     pub(super) fn new(segment: &'a Segment) -> std::io::Result<Self> {
         let len = usize::try_from(segment.file.len()?).unwrap_or(usize::MAX);
-        let window_len = len.clamp(BLOCK_LEN, WINDOW_LEN);
-        Ok(Self::at(
+        let mut walk = Self::at(
             &*segment.file,
             segment.header.salt,
             FIRST_BATCH_AT,
-            window_len,
-        ))
+            len.clamp(BLOCK_LEN, WINDOW_LEN),
+        );
+        walk.data_end = segment.header.data_end();
+        walk.is_recycled = segment.header.is_recycled;
+        walk.is_short = segment.header.is_fixed() && (len as u64) < segment.header.segment_len;
+        Ok(walk)
     }
 
     /// Begins at `offset`, where a batch begins. `window_len`: how much to read at once.
@@ -112,6 +127,9 @@ impl<'a> Walk<'a> {
         Self {
             file,
             salt,
+            data_end: u64::MAX,
+            is_recycled: false,
+            is_short: false,
             offset,
             window: Vec::new(),
             window_at: 0,
@@ -124,14 +142,15 @@ impl<'a> Walk<'a> {
         let (salt, offset) = (self.salt, self.offset);
         let block = self.bytes(offset, BLOCK_LEN)?;
         if block.is_empty() {
-            return Ok(Found::Nothing);
+            return Ok(self.at_the_end(offset));
         }
         if let Some((header, crc)) = BatchHeader::decode(block)
             && header.salt == salt
         {
             return Ok(Found::Batch(header, crc));
         }
-        let is_zero = block.iter().all(|byte| *byte == 0) && self.is_zero_to_the_end()?;
+        let is_zero = block.iter().all(|byte| *byte == 0);
+        let is_zero = is_zero && (self.is_recycled || self.is_zero_to_the_end()?);
         Ok(if is_zero {
             Found::Nothing
         } else {
@@ -139,18 +158,32 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Whether the block at the walk's place begins a batch; zeros are not told from other bytes.
-    pub(super) fn peek_block(&mut self) -> std::io::Result<Found> {
-        let (salt, offset) = (self.salt, self.offset);
-        let found = BatchHeader::decode(self.bytes(offset, BLOCK_LEN)?);
-        Ok(found
-            .filter(|(header, _)| header.salt == salt)
-            .map_or(Found::Other, |(header, crc)| Found::Batch(header, crc)))
+    /// The first batch behind the walk's place, in this file, that `is_wanted`, and where it begins.
+    pub(super) fn find_later(
+        &mut self,
+        is_wanted: &dyn Fn(&BatchHeader) -> bool,
+    ) -> std::io::Result<Option<(u64, BatchHeader)>> {
+        let mut offset = self.offset + BLOCK_LEN as u64;
+        loop {
+            let salt = self.salt;
+            let block = self.bytes(offset, BLOCK_LEN)?;
+            if block.is_empty() {
+                return Ok(None);
+            }
+            if let Some((header, _)) = BatchHeader::decode(block)
+                && header.salt == salt
+                && is_wanted(&header)
+            {
+                return Ok(Some((offset, header)));
+            }
+            offset += BLOCK_LEN as u64;
+        }
     }
 
-    /// How long the file is.
-    pub(super) fn file_len(&self) -> std::io::Result<u64> {
-        self.file.len()
+    /// The bytes of the body of the batch at the walk's place, as far as they are there.
+    pub(super) fn body(&mut self, header: &BatchHeader) -> std::io::Result<&[u8]> {
+        let at = self.offset + BATCH_HEADER_LEN as u64;
+        self.bytes(at, header.body_len as usize)
     }
 
     /// The records of the batch at the walk's place; `Err(what)` where its bytes are damaged.
@@ -159,7 +192,7 @@ impl<'a> Walk<'a> {
         header: &BatchHeader,
     ) -> std::io::Result<Result<Vec<Record>, BodyFault>> {
         let (salt, len) = (self.salt, header.body_len as usize);
-        let body = self.bytes(self.offset + BATCH_HEADER_LEN as u64, len)?;
+        let body = self.body(header)?;
         if body.len() < len || crc32fast::hash(body) != header.body_crc {
             return Ok(Err(BodyFault::Damaged));
         }
@@ -171,9 +204,14 @@ impl<'a> Walk<'a> {
         self.offset += header.padded_len() as u64;
     }
 
-    /// Goes on at the next block.
-    pub(super) fn pass_block(&mut self) {
-        self.offset += BLOCK_LEN as u64;
+    /// No bytes there: the batches end, or the file does. A file that was made whole and ends early
+    /// has lost what lay there.
+    fn at_the_end(&self, offset: u64) -> Found {
+        if self.data_end == u64::MAX || self.data_end <= offset {
+            Found::Nothing
+        } else {
+            Found::Other
+        }
     }
 
     fn is_zero_to_the_end(&mut self) -> std::io::Result<bool> {
@@ -181,7 +219,7 @@ impl<'a> Walk<'a> {
         loop {
             let bytes = self.bytes(offset, BLOCK_LEN)?;
             if bytes.is_empty() {
-                return Ok(true);
+                return Ok(self.at_the_end(offset) == Found::Nothing);
             }
             if bytes.iter().any(|byte| *byte != 0) {
                 return Ok(false);
@@ -190,11 +228,20 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Up to `len` bytes at `offset`; fewer only at the end of the file.
+    /// Up to `len` bytes at `offset`; fewer only where the batches, or the file, end.
     fn bytes(&mut self, offset: u64, len: usize) -> std::io::Result<&[u8]> {
+        let left = usize::try_from(self.data_end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let len = len.min(left);
+        if len == 0 {
+            return Ok(&[]);
+        }
         let end = self.window_at + self.window.len() as u64;
         if offset < self.window_at || end < offset + len as u64 {
-            self.window.resize(self.window_len.max(len), 0);
+            let wanted = self.window_len.max(len);
+            if self.window.len() != wanted {
+                // Asked for as zeros: the system has them, and nobody has to write them first.
+                self.window = vec![0; wanted];
+            }
             let count = read_full(self.file, &mut self.window, offset)?;
             self.window.truncate(count);
             self.window_at = offset;

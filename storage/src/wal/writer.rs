@@ -3,20 +3,23 @@
 //! Holds: under `always` a batch is written only after the one before it was synced, and nobody is
 //! told "done" before the sync of his batch has returned. After the first failure nothing is
 //! written or synced again. Under the other policies votes, truncations and purges still wait for
-//! their sync, and a segment begins only after all before it was synced.
+//! their sync, and a segment begins only after all before it was synced. A vote is durable in
+//! `hardstate` too before its caller is told, and never there before it is in the stream: what was
+//! called before it must not be missing where the vote is found.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use super::answers::{Answerer, Verdict};
+use super::batch::NewFloor;
 use super::batch::{Batch, Place};
-use super::core::{Core, EndGuard, Turn};
-use super::entry::{SegmentId, SegmentInfo};
-use super::format::{FIRST_BATCH_AT, SegmentHeader};
-use super::queue::{Job, Work};
-use super::random;
+use super::core::{Core, EndGuard, Left, Turn};
+use super::entry::SegmentId;
+use super::format::{BLOCK_LEN, FIRST_BATCH_AT};
+use super::hardstate::HardFiles;
 use super::record::Record;
-use super::recovery::Known;
+use super::rotation;
 use crate::command::Policy;
 use crate::disk::File;
 use crate::error::Error;
@@ -26,9 +29,15 @@ use crate::mutants::{self, Mutant};
 /// Where the next batch goes.
 pub(super) struct Tail {
     pub(super) file: Arc<dyn File>,
+    /// The same file, written past the cache.
+    pub(super) direct: Option<Arc<dyn File>>,
     pub(super) segment: SegmentId,
+    pub(super) segment_len: u64,
+    pub(super) is_recycled: bool,
     pub(super) salt: u64,
     pub(super) offset: u64,
+    /// Batches end before this.
+    pub(super) data_end: u64,
     /// The number of the next batch.
     pub(super) next_batch: u64,
     /// The header crc of the batch before it.
@@ -38,28 +47,26 @@ pub(super) struct Tail {
 }
 
 pub(super) struct Writer {
-    core: Arc<Core>,
-    tail: Tail,
-    batch: Batch,
-    policy: Policy,
+    pub(super) core: Arc<Core>,
+    pub(super) tail: Tail,
+    pub(super) hard: HardFiles,
+    pub(super) policy: Policy,
     /// When the oldest batch was written that no sync has covered.
-    dirty_since: Option<Instant>,
+    pub(super) dirty_since: Option<Instant>,
+    /// The last batch has nothing behind it that says it was synced.
+    pub(super) wants_mark: bool,
+    /// A batch could not be written before the end: nothing that comes after it is.
+    pub(super) is_over: bool,
 }
 
 /// Starts the thread. It ends when the core is closing, after all that was handed over before.
-pub(super) fn spawn(core: Arc<Core>, tail: Tail) -> Result<JoinHandle<()>, Error> {
-    let path = core.directory.path_of(tail.segment);
+pub(super) fn spawn(writer: Writer) -> Result<JoinHandle<()>, Error> {
+    let path = writer.core.directory.path_of(writer.tail.segment);
+    let core = Arc::clone(&writer.core);
+    let answerer = Answerer::spawn(&core).map_err(Error::io("start the answers of", &path))?;
     let run = move || {
-        let guard = EndGuard(Arc::clone(&core));
-        let policy = core.config.fsync;
-        Writer {
-            core,
-            tail,
-            batch: Batch::default(),
-            policy,
-            dirty_since: None,
-        }
-        .run();
+        let guard = EndGuard(core);
+        writer.run(answerer);
         drop(guard);
     };
     std::thread::Builder::new()
@@ -69,12 +76,19 @@ pub(super) fn spawn(core: Arc<Core>, tail: Tail) -> Result<JoinHandle<()>, Error
 }
 
 impl Writer {
-    fn run(mut self) {
+    fn run(mut self, mut answerer: Answerer) {
         loop {
-            match self.core.next_turn(self.dirty_since) {
-                Turn::Jobs(jobs, committed, policy) => {
-                    self.policy = policy;
-                    self.serve(jobs, committed);
+            let left = Left {
+                dirty_since: self.dirty_since,
+                wants_mark: self.wants_mark && !self.is_over && self.core.poison.reason().is_none(),
+            };
+            match self.core.next_turn(left) {
+                Turn::Batch(batch, committed, policy) => {
+                    self.serve(&mut answerer, batch, committed, policy);
+                }
+                Turn::Mark => {
+                    let marked = self.write_mark();
+                    self.note(marked);
                 }
                 Turn::Sync => {
                     let synced = self.sync();
@@ -87,167 +101,185 @@ impl Writer {
                 }
             }
         }
-        for job in self.core.end() {
-            job.reply.send(Err(Error::Closed));
+        for batch in self.core.end() {
+            answerer.answer(batch, &Verdict::Closed);
         }
+        answerer.join();
     }
 
-    /// Writes what the jobs say, then answers them in order.
-    fn serve(&mut self, jobs: Vec<Job>, committed: Option<LogId>) {
-        let bytes = jobs.iter().map(|job| job.bytes).sum();
-        let written = if self.core.poison.reason().is_some() {
-            Verdict::Refused
-        } else if mutants::is(Mutant::AckBeforeWrite) {
-            return self.serve_too_early(jobs, committed, bytes);
-        } else {
-            match self.write(&jobs, committed) {
-                Ok(()) => Verdict::Written,
-                Err(error) => Verdict::Failed(self.poison(&error)),
-            }
-        };
-        self.core.release(bytes);
-        let mut purged = false;
-        for job in jobs {
-            purged |= matches!(job.work, Work::Purge(_));
-            let result = match (&job.work, &written) {
-                (_, Verdict::Refused) => self.core.poison.check(),
-                (Work::Refused, _) => Err(Error::Closed),
-                (_, Verdict::Written) => Ok(()),
-                (_, Verdict::Failed(reason)) => Err(Error::Unknown {
-                    reason: Arc::clone(reason),
-                }),
-            };
-            job.reply.send(result);
+    /// Writes the batch, then has its calls answered.
+    fn serve(
+        &mut self,
+        answerer: &mut Answerer,
+        mut batch: Batch,
+        committed: Option<LogId>,
+        policy: Policy,
+    ) {
+        if mutants::is(Mutant::AckBeforeWrite) {
+            Answerer::answer_early(&mut batch);
         }
-        if purged && matches!(written, Verdict::Written) {
-            let swept = sweep(&self.core);
+        let has_purged = batch.has_purge();
+        let verdict = match self.core.poison.reason() {
+            Some(reason) => Verdict::Poisoned(reason),
+            None if self.is_over => Verdict::Closed,
+            None => match self.write(&mut batch, committed, policy) {
+                Ok(()) => Verdict::Written,
+                // The disk was full and the log was closed: nothing of it was written.
+                Err(Error::Closed) => {
+                    self.is_over = true;
+                    Verdict::Closed
+                }
+                Err(error) => Verdict::Failed(self.poison(&error)),
+            },
+        };
+        let is_written = matches!(verdict, Verdict::Written);
+        answerer.answer(batch, &verdict);
+        if has_purged && is_written {
+            let swept = rotation::sweep(&self.core);
             self.note(swept);
         }
     }
 
-    fn serve_too_early(&mut self, jobs: Vec<Job>, committed: Option<LogId>, bytes: usize) {
-        let mut late = Vec::with_capacity(jobs.len());
-        for Job {
-            work,
-            reply,
-            stamp_end,
-            bytes,
-        } in jobs
-        {
-            reply.send(Ok(()));
-            let reply = super::queue::Reply::new(Box::new(drop));
-            late.push(Job {
-                work,
-                reply,
-                stamp_end,
-                bytes,
-            });
-        }
-        let written = self.write(&late, committed);
-        self.note(written);
-        self.core.release(bytes);
-    }
-
-    /// All records into batches: one, unless they are too many or one drops entries behind others.
-    fn write(&mut self, jobs: &[Job], committed: Option<LogId>) -> Result<(), Error> {
-        let bytes_max = self.core.config.batch_bytes_max;
-        let stamp_end = jobs
-            .iter()
-            .map(|job| job.stamp_end)
-            .max()
-            .unwrap_or_default();
-        let records = jobs.iter().flat_map(Job::records);
-        self.batch.clear();
-        for record in records.chain(committed.map(Record::Committed)) {
-            if !self.batch.takes(&record, bytes_max) {
-                self.flush()?;
+    fn write(
+        &mut self,
+        batch: &mut Batch,
+        committed: Option<LogId>,
+        policy: Policy,
+    ) -> Result<(), Error> {
+        self.follow(policy)?;
+        batch.reseed(self.tail.salt);
+        if let Some(committed) = committed {
+            let record = Record::Committed(committed);
+            if batch.takes(&record, usize::MAX) {
+                batch.push(record);
+            } else {
+                self.core.state().committed.get_or_insert(committed);
             }
-            self.batch.push(self.tail.salt, record);
         }
-        self.flush()?;
-        if jobs.iter().any(Job::must_sync) || self.is_overdue() {
+        if !batch.is_empty() {
+            self.make_room(batch)?;
+            self.write_batch(batch)?;
+            self.wants_mark = true;
+        }
+        if batch.must_sync || self.is_overdue() {
             self.sync()?;
         }
-        let mut state = self.core.state();
-        state
-            .cache
-            .shrink(self.core.config.tail_cache_bytes_max, stamp_end);
-        self.core
-            .metrics
-            .cache_bytes
-            .set(i64::try_from(state.cache.bytes()).unwrap_or(i64::MAX));
+        if batch.vote.is_some() || batch.floor.is_some() {
+            let (vote, floor) = (batch.vote, batch.floor);
+            self.hard.save(|hard| {
+                hard.vote = vote.or(hard.vote);
+                hard.floor = floor.map_or(hard.floor, NewFloor::get);
+            })?;
+            if floor.is_some() {
+                // It stands nowhere else, so it stands in both copies.
+                self.hard.save(|_| {})?;
+            }
+        }
         Ok(())
     }
 
-    /// Writes the batch, syncs it if the policy says so, and shows it to readers.
-    fn flush(&mut self) -> Result<(), Error> {
-        if self.batch.is_empty() {
+    /// The weakest policy that this log was written under stands in `hardstate` before a byte is
+    /// written under it: the next start must know what a power cut may have taken.
+    fn follow(&mut self, policy: Policy) -> Result<(), Error> {
+        self.policy = policy;
+        if policy == self.hard.now.policy {
             return Ok(());
         }
-        let end = self.tail.offset + self.batch.padded_len() as u64;
-        if end > self.core.config.segment_bytes && self.tail.offset > FIRST_BATCH_AT {
-            self.rotate()?;
-        }
-        self.write_batch()
+        self.sync()?;
+        self.hard.save(|hard| hard.policy = policy)
     }
 
-    fn write_batch(&mut self) -> Result<(), Error> {
-        let Tail {
-            segment, offset, ..
-        } = self.tail;
-        let place = Place {
-            salt: self.tail.salt,
+    /// Rotates where the batch does not fit any more.
+    fn make_room(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        if self.fits(batch.padded_len()) {
+            return Ok(());
+        }
+        self.rotate(batch.padded_len() as u64)?;
+        batch.reseed(self.tail.salt);
+        Ok(())
+    }
+
+    fn fits(&self, padded_len: usize) -> bool {
+        self.tail.offset + padded_len as u64 <= self.tail.data_end
+    }
+
+    /// Writes the batch, durably if the policy says so, and shows it to readers.
+    fn write_batch(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        let offset = self.tail.offset;
+        let end = offset + batch.padded_len() as u64;
+        let (bytes, len, crc) = batch.seal(Place {
             seq: self.tail.next_batch,
             chain: self.tail.chain,
             synced_upto: self.tail.synced_upto,
-        };
-        let (bytes, crc) = self.batch.seal(place);
-        let len = bytes.len() as u64;
-        let written = self.tail.file.write_at(bytes, offset);
-        written.map_err(Error::io("write", self.core.directory.path_of(segment)))?;
-        self.tail.offset += len;
+            has_zeros_behind: self.tail.is_recycled && end < self.tail.data_end,
+        });
+        let path = || self.core.directory.path_of(self.tail.segment);
+        let direct = self.tail.direct.as_ref();
+        let direct = direct.filter(|_| self.policy == Policy::Always && !is_skipping_syncs());
+        if let Some(direct) = direct {
+            assert!(self.dirty_since.is_none(), "what is before it is durable");
+            let start = Instant::now();
+            direct
+                .write_at(bytes, offset)
+                .map_err(Error::io("write", path()))?;
+            self.core
+                .metrics
+                .sync_seconds
+                .observe(start.elapsed().as_secs_f64());
+        } else {
+            self.tail
+                .file
+                .write_at(bytes, offset)
+                .map_err(Error::io("write", path()))?;
+            self.dirty_since = self.dirty_since.or_else(|| Some(Instant::now()));
+        }
+        self.tail.offset += len as u64;
         self.tail.next_batch += 1;
         self.tail.chain = crc;
-        self.dirty_since = self.dirty_since.or_else(|| Some(Instant::now()));
-        if self.policy == Policy::Always {
+        if self.dirty_since.is_none() {
+            self.tail.synced_upto = self.tail.next_batch - 1;
+        } else if self.policy == Policy::Always {
             self.sync()?;
         }
-        self.publish(segment, offset, len);
-        self.batch.clear();
+        self.publish(batch, offset, len as u64);
         Ok(())
     }
 
-    fn publish(&self, segment: SegmentId, offset: u64, len: u64) {
+    fn publish(&self, batch: &Batch, offset: u64, len: u64) {
         let metrics = &self.core.metrics;
         metrics.batches.inc();
         metrics.bytes.inc_by(len);
         metrics
             .batch_bytes
             .observe(f64::from(u32::try_from(len).unwrap_or(u32::MAX)));
-        if let Some((first, last)) = self.batch.entries() {
+        if let Some((first, last)) = batch.entries() {
             metrics.entries.inc_by(last.0 - first.0 + 1);
         }
         let mut state = self.core.state();
-        let applied = state.chart.apply(self.batch.records(), segment, offset);
+        let segment = self.tail.segment;
+        let applied = state.chart.apply(batch.records(), segment, offset);
         assert_eq!(Ok(()), applied, "what was accepted is what is written");
         if let Some(active) = state.segments.back_mut() {
             active.info.bytes = offset + len;
-            active.info.last = self
-                .batch
-                .entries()
-                .map(|(_, last)| last)
-                .max(active.info.last);
+            active.chain = self.tail.chain;
+            active.info.last = batch.entries().map(|(_, last)| last).max(active.info.last);
         }
+        // Under the same lock, which appending callers want too.
+        state
+            .cache
+            .shrink(self.core.config.tail_cache_bytes_max, batch.stamp_end);
+        let cache_bytes = i64::try_from(state.cache.bytes()).unwrap_or(i64::MAX);
+        metrics.cache_bytes.set(cache_bytes);
     }
 
     /// Makes everything written so far durable. Never tried again once it has failed: the system
     /// may have dropped the bytes and would call the rest a success.
-    fn sync(&mut self) -> Result<(), Error> {
+    pub(super) fn sync(&mut self) -> Result<(), Error> {
         self.core.poison.check()?;
         if self.dirty_since.is_none() {
             return Ok(());
         }
-        if !mutants::is(Mutant::SkipSync) {
+        if !is_skipping_syncs() {
             let start = Instant::now();
             let synced = self.tail.file.sync();
             synced.map_err(Error::io(
@@ -270,37 +302,45 @@ impl Writer {
         patience.is_some_and(|left| left.is_zero())
     }
 
-    /// The next segment: this one is durable to its end before the other begins. The batch that is
-    /// waiting is encoded again, since records are bound to their segment's salt.
-    fn rotate(&mut self) -> Result<(), Error> {
-        self.sync()?;
-        let id = self.tail.segment.next();
-        let header = next_header(&self.core, id, self.tail.next_batch, self.tail.chain)?;
-        self.tail.file = begin_segment(&self.core, &header)?;
-        self.tail.segment = id;
-        self.tail.salt = header.salt;
-        self.tail.offset = FIRST_BATCH_AT;
-        self.batch.reseed(header.salt);
-        Ok(())
+    /// Nothing has come for a while: a batch without records, whose header says that the one before
+    /// it was synced. From then on damage to that one is never taken for a torn write.
+    fn write_mark(&mut self) -> Result<(), Error> {
+        self.wants_mark = false;
+        if !self.fits(BLOCK_LEN) {
+            return Ok(());
+        }
+        self.write_lone(None)
     }
 
-    /// The last batch of an orderly end. It may be empty: standing behind the others it proves
-    /// that they were synced, so that damage to them is never taken for a torn write.
+    fn write_lone(&mut self, record: Option<Record>) -> Result<(), Error> {
+        let mut batch = Batch::default();
+        batch.clear(self.tail.salt);
+        if let Some(record) = record {
+            batch.push(record);
+        }
+        self.write_batch(&mut batch)?;
+        self.sync()
+    }
+
+    /// An orderly end: the last commit, a mark, and word in `hardstate` that nothing comes after.
     fn write_end(&mut self, committed: Option<LogId>) -> Result<(), Error> {
-        if self.core.poison.reason().is_some() {
+        if self.is_over || self.core.poison.reason().is_some() {
             return Ok(());
         }
         self.sync()?;
-        if self.tail.offset == FIRST_BATCH_AT && committed.is_none() {
-            return Ok(());
+        if committed.is_some() && !self.fits(BLOCK_LEN) {
+            match self.rotate(BLOCK_LEN as u64) {
+                // A full disk: losing the commit costs a replay, nothing else.
+                Err(Error::Closed) => {}
+                other => other?,
+            }
         }
-        self.batch.clear();
-        if let Some(committed) = committed {
-            self.batch
-                .push(self.tail.salt, Record::Committed(committed));
+        let is_new = self.tail.offset == FIRST_BATCH_AT && committed.is_none();
+        if !is_new && self.fits(BLOCK_LEN) {
+            self.write_lone(committed.map(Record::Committed))?;
         }
-        self.write_batch()?;
-        self.sync()
+        let end = self.tail.next_batch - 1;
+        self.hard.save(|hard| hard.clean_end = Some(end))
     }
 
     fn note(&mut self, result: Result<(), Error>) {
@@ -311,76 +351,10 @@ impl Writer {
 
     fn poison(&mut self, error: &Error) -> Arc<str> {
         self.dirty_since = None;
-        let source = std::error::Error::source(error).map(|source| format!(": {source}"));
-        let reason: Arc<str> = Arc::from(format!("{error}{}", source.unwrap_or_default()));
-        self.core.metrics.poisoned.set(1);
-        self.core.poison.set(&reason);
-        reason
+        self.core.poison_by(error)
     }
 }
 
-enum Verdict {
-    Written,
-    Failed(Arc<str>),
-    Refused,
-}
-
-/// The header of a segment that begins where the written stream ends.
-pub(super) fn next_header(
-    core: &Core,
-    id: SegmentId,
-    first_batch: u64,
-    chain: u32,
-) -> Result<SegmentHeader, Error> {
-    Ok(SegmentHeader {
-        uuid: core.uuid,
-        id,
-        salt: u64::from_le_bytes(random(core.directory.path_of(id))?),
-        segment_len: core.config.segment_bytes,
-        first_batch,
-        chain,
-        marks: core.state().chart.head.marks,
-    })
-}
-
-/// Makes a segment and shows it to readers.
-pub(super) fn begin_segment(core: &Core, header: &SegmentHeader) -> Result<Arc<dyn File>, Error> {
-    let file = core.directory.create(header)?;
-    let info = SegmentInfo {
-        id: header.id,
-        last: None,
-        bytes: FIRST_BATCH_AT,
-        is_active: true,
-    };
-    let mut state = core.state();
-    if let Some(before) = state.segments.back_mut() {
-        before.info.is_active = false;
-    }
-    state.segments.push_back(Known {
-        info,
-        salt: header.salt,
-    });
-    core.metrics
-        .segments
-        .set(i64::try_from(state.segments.len()).unwrap_or(i64::MAX));
-    Ok(file)
-}
-
-/// Removes the oldest segments as long as all their entries are purged.
-pub(super) fn sweep(core: &Core) -> Result<(), Error> {
-    loop {
-        let mut state = core.state();
-        let purged = state.chart.head.marks.purged.map(|id| id.index);
-        let oldest = state.segments.front().map(|known| known.info);
-        let Some(oldest) = oldest.filter(|info| !info.is_active && info.last <= purged) else {
-            return Ok(());
-        };
-        state.segments.pop_front();
-        core.metrics
-            .segments
-            .set(i64::try_from(state.segments.len()).unwrap_or(i64::MAX));
-        drop(state);
-        core.files.forget(oldest.id);
-        core.directory.remove(oldest.id)?;
-    }
+fn is_skipping_syncs() -> bool {
+    mutants::is(Mutant::SkipSync)
 }

@@ -11,7 +11,8 @@ use storage::{
     Wal, WalConfig,
 };
 
-/// Small numbers, so that a few entries already rotate, evict and split.
+/// Small numbers, so that a few entries already rotate, evict and split; and nothing that happens
+/// by itself in the background, so that a seed means one order of things.
 pub(crate) fn small_config() -> WalConfig {
     WalConfig {
         fsync: Policy::Always,
@@ -19,6 +20,7 @@ pub(crate) fn small_config() -> WalConfig {
         batch_bytes_max: 8 << 10,
         queue_bytes_max: 64 << 10,
         tail_cache_bytes_max: 6 << 10,
+        ..WalConfig::simulated()
     }
 }
 
@@ -82,17 +84,26 @@ impl Answers {
 
     /// Waits until every call is answered, and checks that it was once and in order.
     pub(crate) fn wait(&mut self) -> &[Result<(), Error>] {
-        while self.heard.len() < self.asked {
-            let (number, result) = self.rx.recv().unwrap();
-            assert_eq!(
-                self.heard.len(),
-                number,
-                "answers come in the order of the calls"
-            );
-            self.heard.push(result);
+        while !self.are_heard() {
+            let next = self.rx.recv().unwrap();
+            self.hear(next);
         }
         assert!(self.rx.try_recv().is_err(), "nobody is answered twice");
         &self.heard
+    }
+
+    fn hear(&mut self, (number, result): (usize, Result<(), Error>)) {
+        let expected = self.heard.len();
+        assert_eq!(expected, number, "answers come in the order of the calls");
+        self.heard.push(result);
+    }
+
+    /// Whether every call is answered by now.
+    pub(crate) fn are_heard(&mut self) -> bool {
+        while let Ok(next) = self.rx.try_recv() {
+            self.hear(next);
+        }
+        self.heard.len() == self.asked
     }
 
     /// How many calls in a row were told "durable".
@@ -149,21 +160,26 @@ impl Model {
 
     /// What an opened log says, put into the same shape. Reads every entry.
     pub(crate) fn of(wal: &Wal) -> Self {
+        Self::try_of(wal).unwrap()
+    }
+
+    /// The same of a log that may be damaged.
+    pub(crate) fn try_of(wal: &Wal) -> Result<Self, Error> {
         let mut entries = BTreeMap::new();
         let mut at = wal.first().unwrap_or_default();
         let end = wal.last().map_or(at, |last| last.index.next());
         while wal.first().is_some() && at < end {
-            for entry in wal.read(at..end, 3000).unwrap() {
+            for entry in wal.read(at..end, 3000)? {
                 assert_eq!(at, entry.id.index, "no holes");
                 at = at.next();
                 entries.insert(entry.id.index, entry);
             }
         }
-        Self {
+        Ok(Self {
             entries,
             vote: wal.vote(),
             purged: wal.purged(),
             last: wal.last(),
-        }
+        })
     }
 }

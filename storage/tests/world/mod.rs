@@ -36,7 +36,7 @@ pub fn entry(index: u64, command: &Command) -> Entry {
 
 pub fn wal() -> Wal {
     let disk = Arc::new(FaultDisk::new());
-    Wal::open(disk, Path::new("/data/wal"), &WalConfig::default())
+    Wal::open(disk, Path::new("/data/wal"), &WalConfig::simulated())
         .unwrap()
         .0
 }

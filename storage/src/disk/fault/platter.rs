@@ -17,9 +17,7 @@ impl Platter {
         let end = offset + bytes.len();
         // Growing over a gap writes zeros there, which are as volatile as the rest.
         let from = offset.min(self.content.len());
-        if self.content.len() < end {
-            self.content.resize(end, 0);
-        }
+        grow(&mut self.content, end);
         if let Some(room) = self.content.get_mut(offset..end) {
             room.copy_from_slice(bytes);
         }
@@ -28,8 +26,17 @@ impl Platter {
     }
 
     pub(super) fn sync(&mut self) {
-        self.durable.resize(self.content.len(), 0);
+        grow(&mut self.durable, self.content.len());
         for sector in std::mem::take(&mut self.dirty) {
+            copy_sector(&self.content, &mut self.durable, sector);
+        }
+    }
+
+    /// What was written past the cache is durable, and the length with it.
+    pub(super) fn sync_range(&mut self, offset: usize, len: usize) {
+        grow(&mut self.durable, self.content.len());
+        for sector in offset / SECTOR_LEN..(offset + len).div_ceil(SECTOR_LEN) {
+            self.dirty.remove(&sector);
             copy_sector(&self.content, &mut self.durable, sector);
         }
     }
@@ -37,6 +44,15 @@ impl Platter {
     /// A failed sync: what was not durable never will be, and reads on.
     pub(super) fn give_up(&mut self) {
         self.dirty.clear();
+    }
+
+    /// Overwrites bytes that are there, durably.
+    pub(super) fn scribble(&mut self, bytes: &[u8], offset: usize) {
+        for copy in [&mut self.content, &mut self.durable] {
+            if let Some(room) = copy.get_mut(offset..offset + bytes.len()) {
+                room.copy_from_slice(bytes);
+            }
+        }
     }
 
     /// Makes durable whatever reads.
@@ -70,7 +86,7 @@ impl Platter {
             return;
         }
         if self.content.len() > self.durable.len() && dice.is_lucky() {
-            self.durable.resize(self.content.len(), 0);
+            grow(&mut self.durable, self.content.len());
         }
         for sector in dirty {
             if dice.is_lucky() {
@@ -82,6 +98,17 @@ impl Platter {
             }
         }
         self.content.clone_from(&self.durable);
+    }
+}
+
+/// As zeros that the system has: writing them byte by byte is what an unoptimised test would wait for.
+fn grow(bytes: &mut Vec<u8>, len: usize) {
+    if bytes.len() < len {
+        let mut grown = vec![0; len];
+        if let Some(room) = grown.get_mut(..bytes.len()) {
+            room.copy_from_slice(bytes);
+        }
+        *bytes = grown;
     }
 }
 

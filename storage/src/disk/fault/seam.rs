@@ -18,8 +18,13 @@ impl Disk for FaultDisk {
         };
         let node = match (found, how) {
             (Some(_), Open::Create) => return Err(io::ErrorKind::AlreadyExists.into()),
-            (None, Open::Read | Open::Write) => return Err(io::ErrorKind::NotFound.into()),
-            (Some(node), Open::Read | Open::Write) => node,
+            (None, Open::Read | Open::Write | Open::Direct) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            (_, Open::Direct) if sim.faults.contains(&Fault::NoDirect) => {
+                return Err(io::ErrorKind::InvalidInput.into());
+            }
+            (Some(node), Open::Read | Open::Write | Open::Direct) => node,
             (_, Open::Create | Open::CreateOrTruncate) => {
                 sim.require_dir(path)?;
                 let node = sim.files.last_key_value().map_or(1, |(last, _)| last + 1);
@@ -33,6 +38,7 @@ impl Disk for FaultDisk {
             disk: self.clone(),
             node,
             life: sim.life,
+            is_direct: how == Open::Direct,
         }))
     }
 
@@ -89,7 +95,10 @@ impl Disk for FaultDisk {
         if !matches!(sim.names.get(path), Some(Name::File(_))) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        sim.names.remove(path);
+        if let Some(Name::File(node)) = sim.names.remove(path) {
+            let len = sim.files.get(&node).map_or(0, |file| file.content.len());
+            sim.room = sim.room.map(|room| room + len as u64);
+        }
         sim.changed();
         Ok(())
     }
@@ -121,6 +130,10 @@ impl Disk for FaultDisk {
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
         Ok(self.alive()?.room.unwrap_or(1 << 40))
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        u128::from(self.sim().life + 1).to_be_bytes()
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
@@ -155,7 +168,11 @@ struct FaultFile {
     disk: FaultDisk,
     node: u64,
     life: u64,
+    is_direct: bool,
 }
+
+/// What a device writes as one, and where memory must begin to be handed to it.
+const BLOCK_LEN: usize = 4096;
 
 impl FaultFile {
     fn alive(&self) -> io::Result<MutexGuard<'_, Sim>> {
@@ -170,7 +187,11 @@ impl FaultFile {
 
 impl File for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        let sim = self.alive()?;
+        let mut sim = self.alive()?;
+        sim.reads += 1;
+        if sim.faults.contains(&Fault::FailRead(sim.reads)) {
+            return Err(io::Error::other("injected read error"));
+        }
         let offset = usize::try_from(offset).map_err(io::Error::other)?;
         let node = sim.files.get(&self.node).ok_or(io::ErrorKind::NotFound)?;
         let rest = node.content.get(offset..).unwrap_or_default();
@@ -183,25 +204,62 @@ impl File for FaultFile {
 
     fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
         let mut sim = self.alive()?;
-        let offset = usize::try_from(offset).map_err(io::Error::other)?;
-        sim.writes += 1;
-        let is_torn = sim.faults.contains(&Fault::TearWrite(sim.writes));
-        let room = sim.room.map_or(usize::MAX, |room| {
-            usize::try_from(room).unwrap_or(usize::MAX)
-        });
-        let count = if is_torn { buf.len() / 2 } else { buf.len() }.min(room);
-        sim.room = sim.room.map(|room| room.saturating_sub(count as u64));
-        let node = sim
-            .files
-            .get_mut(&self.node)
-            .ok_or(io::ErrorKind::NotFound)?;
-        node.write(buf.get(..count).unwrap_or_default(), offset);
-        sim.changed();
-        match (is_torn, count < buf.len()) {
-            (true, _) => Err(io::Error::other("injected write error")),
-            (false, true) => Err(io::ErrorKind::StorageFull.into()),
-            (false, false) => Ok(()),
+        let mut offset = usize::try_from(offset).map_err(io::Error::other)?;
+        let is_aligned = [buf.as_ptr().addr(), offset, buf.len()]
+            .iter()
+            .all(|number| number.is_multiple_of(BLOCK_LEN));
+        if self.is_direct && !is_aligned {
+            return Err(io::ErrorKind::InvalidInput.into());
         }
+        sim.writes += 1;
+        let nth = sim.writes;
+        let is_torn = sim.faults.contains(&Fault::TearWrite(nth));
+        if sim.faults.contains(&Fault::LoseWrite(nth)) {
+            return Ok(());
+        }
+        for fault in &sim.faults {
+            if let Fault::MisdirectWrite(n, by) = fault
+                && *n == nth
+            {
+                offset += usize::try_from(*by).map_err(io::Error::other)?;
+            }
+        }
+        let whole = if is_torn { buf.len() / 2 } else { buf.len() };
+        let count = whole.min(sim.room_at(self.node, offset));
+        sim.write(self.node, buf.get(..count).unwrap_or_default(), offset)?;
+        if is_torn {
+            return Err(io::Error::other("injected write error"));
+        }
+        if count < buf.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        if self.is_direct {
+            sim.syncs += 1;
+            if sim.faults.contains(&Fault::FailSync(sim.syncs)) {
+                return Err(io::Error::other("injected sync error"));
+            }
+            let node = sim
+                .files
+                .get_mut(&self.node)
+                .ok_or(io::ErrorKind::NotFound)?;
+            node.sync_range(offset, count);
+            sim.changed();
+        }
+        Ok(())
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let mut sim = self.alive()?;
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let now = sim
+            .files
+            .get(&self.node)
+            .map_or(0, |node| node.content.len());
+        if sim.room_at(self.node, 0) < len {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let zeros = vec![0; len.saturating_sub(now)];
+        sim.write(self.node, &zeros, now)
     }
 
     fn sync(&self) -> io::Result<()> {

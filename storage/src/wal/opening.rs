@@ -1,0 +1,311 @@
+//! Opening a log: read and judge first, and only then change anything.
+//!
+//! ```text
+//! lock ─ read hardstate ─ read segments ─ refuse? ─ hardstate: not clean, floor ─ a new segment
+//!      ─ vote and salvaged records into it, synced ─ hardstate: there is a log ─ seal the old one
+//! ```
+//! Holds: up to "refuse?" nothing is written but what makes durable that which is read. The floor is
+//! durable before the new segment, whose header ends the torn one, could hide the need for it. A cut
+//! between any two steps is a start like any other for the next one.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use super::batch::{Batch, Place};
+use super::core::{Core, Parts};
+use super::damage::{Damage, Floor};
+use super::directory::Directory;
+use super::entry::Recovered;
+use super::format::BLOCK_LEN;
+use super::hardstate::{self, Found, HardFiles, HardState};
+use super::mode::mode_on;
+use super::record::Record;
+use super::recovery::{self, Scan};
+use super::rotation::{self, Stand};
+use super::writer::{Tail, Writer};
+use super::{Handle, Wal, pool, random, scrub, writer};
+use crate::command::Policy;
+use crate::config::WalConfig;
+use crate::disk::Disk;
+use crate::error::Error;
+
+/// What to do about damage to what was durable.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnCorruption {
+    Refuse,
+    Report,
+}
+
+pub(super) fn open(
+    disk: Arc<dyn Disk>,
+    dir: &Path,
+    config: &WalConfig,
+    on_corruption: OnCorruption,
+) -> Result<(Wal, Recovered), Error> {
+    let boot_id = disk.boot_id();
+    let directory = Directory::new(disk, dir);
+    directory.ensure()?;
+    let lock = directory.lock()?;
+    let hard = read_hardstate(&directory)?;
+    let scan = recovery::scan(&directory, hard.as_ref(), config.verify)?;
+    let is_new = scan.is_none();
+    let mut scan = match scan {
+        Some(scan) => scan,
+        None => Scan::empty(match &hard {
+            Some(hard) => hard.uuid,
+            None => random(dir)?,
+        }),
+    };
+    judge(&directory, &mut scan, hard.as_ref(), boot_id, is_new)?;
+    if on_corruption == OnCorruption::Refuse {
+        refuse(&scan)?;
+    }
+
+    directory.remove_unfinished()?;
+    let mut hard = HardFiles::open(directory.disk(), dir, {
+        let before = hard.unwrap_or_else(|| HardState::new(scan.uuid));
+        HardState {
+            vote: greater(before.vote, scan.chart.head.marks.vote),
+            floor: scan.floor,
+            policy: config.fsync,
+            boot_id,
+            clean_end: None,
+            ..before
+        }
+    })?;
+    let salts: Vec<u64> = scan.segments.iter().map(|known| known.salt).collect();
+    let rooms = directory.rooms(config.segment_bytes, &salts)?;
+    let next_room = directory.next_room_number()?;
+    let findings = std::mem::take(&mut scan.findings);
+    let core = Arc::new(Core::new(Parts {
+        config: config.clone(),
+        directory,
+        uuid: scan.uuid,
+        lock,
+        chart: std::mem::take(&mut scan.chart),
+        segments: std::mem::take(&mut scan.segments),
+        findings: findings.clone(),
+        floor: hard.now.floor,
+    }));
+    core.pool.fill(rooms, next_room);
+    let tail = begin(&core, &scan, &mut hard)?;
+    rotation::sweep(&core)?;
+    let recovered = recovered(&core, is_new, findings);
+    let wal = start(&core, tail, hard)?;
+    Ok((wal, recovered))
+}
+
+fn read_hardstate(directory: &Directory) -> Result<Option<HardState>, Error> {
+    match hardstate::read(directory.disk(), directory.path())? {
+        Found::None => Ok(None),
+        Found::Whole(state) => Ok(Some(state)),
+        Found::Damaged(path) => {
+            let what = std::io::Error::new(
+                std::io::ErrorKind::InvalidData,
+                "neither copy is whole: this node no longer knows what it voted",
+            );
+            Err(Error::io("trust", path)(what))
+        }
+    }
+}
+
+/// What hardstate and segments say together.
+fn judge(
+    directory: &Directory,
+    scan: &mut Scan,
+    hard: Option<&HardState>,
+    boot_id: [u8; 16],
+    is_new: bool,
+) -> Result<(), Error> {
+    let Some(hard) = hard else {
+        // Version 1 had none; since then it is made before the first segment.
+        let needs_one = scan.segments.iter().any(|known| 0 < known.len);
+        return if needs_one && !is_new {
+            let gone = std::io::ErrorKind::NotFound.into();
+            Err(Error::io("find", directory.path().join("hardstate.0"))(
+                gone,
+            ))
+        } else {
+            Ok(())
+        };
+    };
+    if hard.uuid != scan.uuid {
+        let other = std::io::Error::other("it belongs to another log");
+        return Err(Error::io("use", directory.path().join("hardstate.0"))(
+            other,
+        ));
+    }
+    let is_other_life = hard.boot_id != boot_id;
+    if hard.clean_end.is_none() && hard.policy != Policy::Always && is_other_life && !is_new {
+        scan.findings.push(Damage::PossibleLoss {
+            policy: hard.policy,
+        });
+        scan.raise_floor(Floor::Unknown);
+    }
+    if let Some(floor) = hard.floor {
+        scan.raise_floor(floor);
+    }
+    Ok(())
+}
+
+fn refuse(scan: &Scan) -> Result<(), Error> {
+    let corrupt = scan
+        .findings
+        .iter()
+        .filter(|finding| finding.is_corruption());
+    for finding in corrupt.clone() {
+        tracing::error!(%finding, "the log is damaged");
+    }
+    match corrupt.clone().next() {
+        Some(
+            Damage::Entries {
+                segment,
+                offset,
+                what,
+                ..
+            }
+            | Damage::Segment {
+                segment,
+                offset,
+                what,
+            },
+        ) => Err(Error::Corrupt {
+            segment: *segment,
+            offset: *offset,
+            what,
+        }),
+        Some(Damage::Tail { .. } | Damage::Unsynced { .. } | Damage::PossibleLoss { .. })
+        | None => Ok(()),
+    }
+}
+
+fn greater(one: Option<super::Vote>, two: Option<super::Vote>) -> Option<super::Vote> {
+    let rank = |vote: &super::Vote| (vote.term, vote.node, vote.is_committed);
+    match (one, two) {
+        (Some(one), Some(two)) if rank(&two) <= rank(&one) => Some(one),
+        (one, two) => two.or(one),
+    }
+}
+
+/// Where writing begins: in the last segment if nothing was ever written to it, else in a new one,
+/// which takes along what the stream of the old one lacks.
+fn begin(core: &Core, scan: &Scan, hard: &mut HardFiles) -> Result<Tail, Error> {
+    let stand = Stand {
+        next_batch: scan.next_batch,
+        chain: scan.chain,
+    };
+    let unused = scan.end.filter(recovery::is_unused);
+    if unused.is_none() {
+        core.pool.make_first(core)?;
+    }
+    let probed = match &unused {
+        Some(end) => core.directory.path_of(end.header.id),
+        None => core.pool.any_path().unwrap_or_default(),
+    };
+    core.set_mode(mode_on(core.directory.disk(), &probed)?);
+    let mut tail = if let Some(end) = unused {
+        rotation::open_tail(core, &end.header, stand)?
+    } else {
+        let room = core.pool.take(core, core.config.segment_bytes)?;
+        let last = core.state().segments.back().map(|known| known.info.id);
+        rotation::begin(core, last.unwrap_or_default().next(), &room, stand)?
+    };
+    // A vote that only hardstate has goes into the stream too, so that its headers say it.
+    let lacks_vote = hard.now.vote != core.state().chart.head.marks.vote;
+    let vote = hard.now.vote.filter(|_| lacks_vote).map(Record::Vote);
+    let records: Vec<Record> = vote.into_iter().chain(scan.salvaged.clone()).collect();
+    write_first(core, &mut tail, records)?;
+    hard.save(|hard| hard.has_log = true)?;
+    if let Some(end) = scan.end.filter(|end| !recovery::is_unused(end)) {
+        rotation::seal(core, &end, stand)?;
+    }
+    Ok(tail)
+}
+
+/// Writes records, durably, before anybody else writes.
+fn write_first(core: &Core, tail: &mut Tail, records: Vec<Record>) -> Result<(), Error> {
+    let mut records = records.into_iter().peekable();
+    while records.peek().is_some() {
+        let mut batch = Batch::default();
+        batch.clear(tail.salt);
+        while let Some(record) = records.next_if(|next| batch.takes(next, usize::MAX)) {
+            batch.push(record);
+        }
+        let offset = tail.offset;
+        assert!(
+            offset + batch.padded_len() as u64 <= tail.data_end,
+            "what was salvaged was one batch, and a new segment has room for one"
+        );
+        let end = offset + batch.padded_len() as u64;
+        let (bytes, len, crc) = batch.seal(Place {
+            seq: tail.next_batch,
+            chain: tail.chain,
+            synced_upto: tail.synced_upto,
+            has_zeros_behind: tail.is_recycled && end < tail.data_end,
+        });
+        let path = core.directory.path_of(tail.segment);
+        tail.file
+            .write_at(bytes, offset)
+            .map_err(Error::io("write", &path))?;
+        tail.file.sync().map_err(Error::io("sync", &path))?;
+        tail.offset += len as u64;
+        tail.chain = crc;
+        tail.synced_upto = tail.next_batch;
+        tail.next_batch += 1;
+        let mut state = core.state();
+        let applied = state.chart.apply(batch.records(), tail.segment, offset);
+        assert_eq!(Ok(()), applied, "what is whole follows what was");
+        state.head = state.chart.head;
+        if let Some(active) = state.segments.back_mut() {
+            active.info.bytes = tail.offset;
+            active.chain = crc;
+            active.info.last = batch.entries().map(|(_, last)| last).max(active.info.last);
+        }
+    }
+    debug_assert!(
+        tail.offset.is_multiple_of(BLOCK_LEN as u64),
+        "batches begin on blocks"
+    );
+    Ok(())
+}
+
+fn recovered(core: &Core, is_new: bool, damage: Vec<Damage>) -> Recovered {
+    let state = core.state();
+    let marks = state.head.marks;
+    Recovered {
+        is_new,
+        vote: marks.vote,
+        committed: marks.committed,
+        first: state.head.first,
+        last: marks.last,
+        purged: marks.purged,
+        segments: state.segments.len(),
+        damage,
+        floor: state.floor,
+    }
+}
+
+/// Starts the threads.
+fn start(core: &Arc<Core>, tail: Tail, hard: HardFiles) -> Result<Wal, Error> {
+    let writer = writer::spawn(Writer {
+        policy: core.config.fsync,
+        core: Arc::clone(core),
+        wants_mark: false,
+        is_over: false,
+        dirty_since: None,
+        tail,
+        hard,
+    })?;
+    let handle = Handle {
+        core: Arc::clone(core),
+        threads: Mutex::default(),
+    };
+    let wal = Wal {
+        handle: Arc::new(handle),
+    };
+    wal.handle.keep(Some(writer));
+    for other in [pool::spawn(core)?, scrub::spawn(core)?] {
+        wal.handle.keep(other);
+    }
+    Ok(wal)
+}

@@ -1,0 +1,342 @@
+//! A log with holes: which entries are named, what can still be read, and how they come back. And
+//! what opening may leave unread: the scrubber and every read find it later.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+#[expect(dead_code, reason = "shared by the test files")]
+mod script;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use script::{Answers, Model, dir, entry, id, open, small_config};
+use storage::{
+    Damage, Disk, Entry, Error, FaultDisk, Index, OsDisk, Recovered, RepairError, Scan, SegmentId,
+    Verify, Wal, WalConfig,
+};
+
+const COUNT: u64 = 40;
+const LEN: usize = 1000;
+/// A record of `LEN` bytes, with its header.
+const RECORD: usize = LEN + 32;
+
+fn segment(number: u64) -> PathBuf {
+    dir().join(format!("{number:016}.seg"))
+}
+
+fn append(wal: &Wal, indexes: std::ops::RangeInclusive<u64>) {
+    let mut answers = Answers::new();
+    let entries = indexes.map(|index| entry(id(1, index), LEN)).collect();
+    wal.append(entries, answers.done());
+    assert_eq!(1, answers.kept());
+}
+
+/// Batches of five entries, two a segment; closed in order. Entry 3 lies in the first one.
+fn sealed(config: &WalConfig) -> FaultDisk {
+    let disk = FaultDisk::new();
+    let (wal, _) = open(&disk, config).unwrap();
+    for first in (1..COUNT).step_by(5) {
+        append(&wal, first..=first + 4);
+    }
+    assert_eq!(4, wal.segments().len());
+    wal.close().unwrap();
+    disk
+}
+
+fn open_damaged(disk: &FaultDisk, config: &WalConfig) -> (Wal, Recovered) {
+    Wal::open_damaged(Arc::new(disk.clone()), dir(), config).unwrap()
+}
+
+fn config(verify: Verify) -> WalConfig {
+    WalConfig {
+        verify,
+        ..small_config()
+    }
+}
+
+/// Where byte `at` of the record of entry 3 lies in its file.
+fn in_third(at: usize) -> usize {
+    8192 + 64 + 2 * RECORD + at
+}
+
+/// Reads one by one: each entry, or that it is damaged.
+fn holes(wal: &Wal, last: u64) -> Vec<u64> {
+    let mut holes = Vec::new();
+    for index in 1..=last {
+        match wal.read(Index(index)..Index(index + 1), 10_000) {
+            Ok(found) => assert_eq!(vec![entry(id(1, index), LEN)], found),
+            Err(Error::Damaged { first, last }) => {
+                assert!(first.0 <= index && index <= last.0);
+                holes.push(index);
+            }
+            Err(error) => panic!("entry {index}: {error}"),
+        }
+    }
+    holes
+}
+
+fn repair(wal: &Wal, entry: Entry) -> Result<(), RepairError> {
+    let mut answers = Answers::new();
+    wal.repair(entry, answers.done())?;
+    assert_eq!(1, answers.kept());
+    Ok(())
+}
+
+#[test]
+fn a_damaged_entry_is_named_and_comes_back_only_as_what_it_was() {
+    // The payload; the header's index; the header's crc; its kind.
+    for at in [500, 8, 28, 0] {
+        let disk = sealed(&config(Verify::Full));
+        assert!(disk.flip(&segment(1), in_third(at), 4));
+        assert!(matches!(
+            open(&disk, &config(Verify::Full)),
+            Err(Error::Corrupt { .. })
+        ));
+        let (wal, recovered) = open_damaged(&disk, &config(Verify::Full));
+        let lost = Damage::Entries {
+            segment: SegmentId(1),
+            offset: 8192,
+            entries: Index(3)..=Index(3),
+            what: "a batch that was synced is damaged",
+        };
+        assert_eq!(vec![lost], recovered.damage, "byte {at}");
+        assert_eq!(vec![3], holes(&wal, COUNT));
+        let mut other = entry(id(1, 3), LEN);
+        other.payload = vec![b'y'; LEN].into();
+        assert!(
+            matches!(repair(&wal, other), Err(RepairError::Other(Index(3)))),
+            "byte {at}"
+        );
+        let healthy = repair(&wal, entry(id(1, 4), LEN));
+        assert!(matches!(healthy, Err(RepairError::NotDamaged(Index(4)))));
+        repair(&wal, entry(id(1, 3), LEN)).unwrap();
+        assert_eq!(0, holes(&wal, COUNT).len());
+        assert_eq!(40, Model::of(&wal).entries.len(), "in one go too");
+        drop(wal);
+        for verify in [Verify::Full, Verify::Tail, Verify::Tail] {
+            let (wal, _) = open_damaged(&disk, &config(verify));
+            assert_eq!(0, holes(&wal, COUNT).len(), "after a start, {verify:?}");
+            let last = Model::of(&wal).last.unwrap().index.0;
+            for first in (last + 1..last + 21).step_by(5) {
+                append(&wal, first..=first + 4);
+            }
+            assert_eq!(
+                0,
+                holes(&wal, COUNT).len(),
+                "and in a sealed segment, {verify:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_lay_in_a_file_that_is_gone_is_a_hole_and_the_rest_reads_on() {
+    for is_missing in [true, false] {
+        let disk = sealed(&config(Verify::Full));
+        if is_missing {
+            disk.remove(&segment(2)).unwrap();
+        } else {
+            // Both copies of its header.
+            assert!(disk.flip(&segment(2), 45, 1) && disk.flip(&segment(2), 4096 + 45, 1));
+        }
+        for verify in [Verify::Full, Verify::Tail] {
+            assert!(matches!(
+                open(&disk, &config(verify)),
+                Err(Error::Corrupt { .. })
+            ));
+            let (wal, recovered) = open_damaged(&disk.copy(), &config(verify));
+            assert_eq!((11..=20).collect::<Vec<_>>(), holes(&wal, COUNT));
+            assert!(
+                recovered.damage.iter().all(Damage::is_corruption),
+                "{recovered:?}"
+            );
+            assert!(recovered.damage.iter().any(|damage| matches!(
+                damage,
+                Damage::Entries { entries, .. } if *entries == (Index(11)..=Index(20))
+            )));
+            let refused = repair(&wal, entry(id(1, 12), LEN));
+            assert!(matches!(refused, Err(RepairError::Unverifiable(Index(12)))));
+        }
+    }
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_when_it_is_purged_and_the_log_is_whole_again() {
+    for is_header in [false, true] {
+        let disk = sealed(&config(Verify::Full));
+        assert!(disk.flip(&segment(1), in_third(500), 1));
+        if is_header {
+            assert!(disk.flip(&segment(2), 45, 1) && disk.flip(&segment(2), 4096 + 45, 1));
+        }
+        let damaged = disk.read(&segment(1)).unwrap();
+        let (wal, _) = open_damaged(&disk, &config(Verify::Full));
+        let mut answers = Answers::new();
+        wal.purge(id(1, 25), answers.done());
+        assert_eq!(1, answers.kept());
+        wal.close().unwrap();
+        let aside = dir().join("quarantine/0000000000000001.seg");
+        assert_eq!(damaged, disk.read(&aside).unwrap(), "as it was found");
+        let (wal, recovered) = open(&disk, &config(Verify::Full)).unwrap();
+        assert_eq!(Some(Index(26)), recovered.first);
+        assert_eq!(15, Model::of(&wal).entries.len());
+    }
+}
+
+#[test]
+fn a_last_file_without_a_whole_header_is_kept_and_writing_goes_on_behind_it() {
+    let disk = sealed(&config(Verify::Full));
+    assert!(disk.flip(&segment(4), 45, 1) && disk.flip(&segment(4), 4096 + 45, 1));
+    let damaged = disk.read(&segment(4)).unwrap();
+    let (wal, recovered) = open_damaged(&disk, &config(Verify::Full));
+    assert_eq!(
+        (Some(id(1, 30)), true),
+        (recovered.last, recovered.floor.is_some())
+    );
+    append(&wal, 31..=33);
+    wal.close().unwrap();
+    assert_eq!(
+        damaged,
+        disk.read(&segment(4)).unwrap(),
+        "it is never written"
+    );
+    let (wal, _) = open_damaged(&disk, &config(Verify::Tail));
+    assert_eq!(33, Model::of(&wal).entries.len());
+}
+
+#[test]
+fn the_scrubber_finds_what_opening_did_not_read_and_tells_it_once() {
+    let disk = sealed(&config(Verify::Tail));
+    assert!(disk.flip(&segment(2), in_third(500), 1));
+    let (wal, recovered) = open(&disk, &config(Verify::Tail)).unwrap();
+    assert!(recovered.damage.is_empty() && wal.findings().is_empty());
+    for _ in 0..2 {
+        let found = wal.scrub();
+        assert!(
+            matches!(
+                found.as_slice(),
+                [Damage::Segment {
+                    segment: SegmentId(2),
+                    offset: 8192,
+                    ..
+                }]
+            ),
+            "{found:?}"
+        );
+        assert_eq!(found, wal.findings());
+    }
+    let read = wal.read(Index(13)..Index(14), 1000);
+    assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
+    assert_eq!(1, wal.findings().len());
+}
+
+#[test]
+fn opening_by_footers_reads_no_bodies_and_a_bad_footer_costs_a_scan_and_nothing_else() {
+    let disk = sealed(&config(Verify::Full));
+    let reads = |disk: &FaultDisk, verify| {
+        let before = disk.reads();
+        let (wal, recovered) = open(disk, &config(verify)).unwrap();
+        let reads = disk.reads() - before;
+        assert!(recovered.damage.is_empty(), "{recovered:?}");
+        (reads, Model::of(&wal))
+    };
+    let (full, content) = reads(&disk.copy(), Verify::Full);
+    let (tail, same) = reads(&disk.copy(), Verify::Tail);
+    assert_eq!(content, same);
+    assert!(tail <= full, "{tail} reads instead of {full}");
+    // A body that is not read is not noticed at open.
+    let flipped = disk.copy();
+    assert!(flipped.flip(&segment(2), in_third(500), 1));
+    assert!(open(&flipped, &config(Verify::Tail)).is_ok());
+    let footer = 28 << 10;
+    for number in 1..=4 {
+        for at in [footer, footer + 70] {
+            for harm in [vec![0xA5], vec![0; 4096 - 70]] {
+                let disk = disk.copy();
+                disk.scribble(&segment(number), at, &harm);
+                assert_eq!(content, reads(&disk, Verify::Tail).1, "file {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn points_of_footers_serve_reads_after_truncations() {
+    let disk = FaultDisk::new();
+    let (wal, _) = open(&disk, &small_config()).unwrap();
+    let (mut answers, mut model, mut last) = (Answers::new(), Model::default(), 0);
+    for round in 1..=12 {
+        for _ in 0..6 {
+            last += 1;
+            model.append(entry(id(round, last), 100));
+            wal.append(vec![entry(id(round, last), 100)], answers.done());
+        }
+        last -= 2;
+        let keep = model.entries[&Index(last)].id;
+        model.truncate_after(Some(keep));
+        wal.truncate_after(Some(keep), answers.done());
+        answers.wait();
+    }
+    wal.close().unwrap();
+    for verify in [Verify::Tail, Verify::Full, Verify::Tail] {
+        let (wal, _) = open(&disk, &config(verify)).unwrap();
+        assert_eq!(model, Model::of(&wal), "{verify:?}");
+    }
+}
+
+#[test]
+fn mapped_scans_of_real_files_say_the_same_and_a_purge_under_one_is_safe() {
+    let home = tempfile::tempdir().unwrap();
+    let config = |scan| WalConfig {
+        scan,
+        segment_bytes: 1 << 20,
+        batch_bytes_max: 64 << 10,
+        queue_bytes_max: 1 << 20,
+        ..small_config()
+    };
+    let open = |scan| {
+        Wal::open(Arc::new(OsDisk), home.path(), &config(scan))
+            .unwrap()
+            .0
+    };
+    let wal = open(Scan::Read);
+    let mut answers = Answers::new();
+    for index in 1..=600 {
+        wal.append(vec![entry(id(1, index), 9000)], answers.done());
+    }
+    assert_eq!(600, answers.kept());
+    let all = |wal: &Wal| wal.read(Index(1)..Index(500), 4 << 20).unwrap();
+    let content = all(&wal);
+    assert!(content.len() > 400);
+    wal.close().unwrap();
+    let wal = open(Scan::Mapped);
+    assert_eq!(content, all(&wal));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let first = wal.first().unwrap();
+                    match wal.read(first..Index(first.0 + 300), 2 << 20) {
+                        Ok(found) => {
+                            for (at, found) in (first.0..).zip(&found) {
+                                assert_eq!(&entry(id(1, at), 9000), found);
+                            }
+                        }
+                        Err(Error::Purged { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                    if first.0 > 500 {
+                        return;
+                    }
+                }
+            });
+        }
+        let mut answers = Answers::new();
+        for step in 1..=52 {
+            wal.purge(id(1, step * 10), answers.done());
+            // What is written now would go into a file that is recycled too early.
+            wal.append(vec![entry(id(1, 600 + step), 9000)], answers.done());
+            answers.wait();
+        }
+        let asked = answers.asked;
+        assert_eq!(asked, answers.kept());
+    });
+}
