@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test lint unit browser build mutant-build crash mutants bench memory check doc
+.PHONY: help setup setup-test run test lint unit browser build mutant-build crash mutants bench bench-wal memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -34,6 +34,9 @@ mutant-build:
 
 test: setup-test lint unit mutant-build build ## everything that CI runs, on real processes and a real browser
 	$(JEPSEN) crash --kills 30 --connections 64
+	$(JEPSEN) power --cuts 3
+	$(JEPSEN) full
+	$(JEPSEN) full --held
 	$(JEPSEN) once
 	$(JEPSEN) clash
 	$(JEPSEN) retire
@@ -48,7 +51,7 @@ test: setup-test lint unit mutant-build build ## everything that CI runs, on rea
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features benches/peers --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
 unit:
@@ -62,8 +65,10 @@ browser: build
 check: ## name every problem of the configuration in this folder
 	@$(CARGO) run --release --locked --quiet --bin formspool -- check
 
-crash: build ## a long crash test: 300 kills under load
+crash: build ## a long crash test: 300 kills, 20 power cuts (these need root), restarts with 1 GiB of log
 	$(JEPSEN) crash --kills 300 --connections 64
+	$(JEPSEN) power --cuts 20
+	$(JEPSEN) restart --mib 1024 --within-s 3
 
 mutants: mutant-build build ## break the product in every way we know; each must be caught
 	$(JEPSEN) mutants --all --binary $(MUTANT_BINARY)
@@ -74,6 +79,11 @@ memory: build ## a million submissions over a thousand connections under 256 MiB
 bench: build ## acknowledged submissions a second, beside a server that stores nothing and the bare disk
 	@$(CARGO) build --release --locked -p benches
 	target/release/benches --binary $(BINARY)
+
+bench-wal: ## the log beside the bare device and two other logs: records made durable a second
+	@echo "make bench-wal: building the benchmark and two other logs (some minutes the first time)"
+	@$(CARGO) build --release --locked -p benches --features peers
+	target/release/benches wal
 
 doc: ## the map of the code, as rustdoc
 	$(CARGO) doc --workspace --no-deps --open

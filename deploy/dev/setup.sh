@@ -2,6 +2,7 @@
 # Installs what building (`build`), testing (`test`) and the browser test (`browser`) need on Debian.
 # Does nothing, and says nothing, where everything is there already.
 set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin # mkfs.ext4 and losetup are there, also for those who are not root
 
 say() { echo "setup: $*"; }
 
@@ -39,7 +40,8 @@ case "${1:-build}" in
     rust
     ;;
   test)
-    packages gcc=cc git=git curl=curl chromium=chromium nodejs=node npm=npm
+    packages gcc=cc git=git curl=curl chromium=chromium nodejs=node npm=npm \
+      e2fsprogs=mkfs.ext4 mount=losetup
     rust
     rustup component list 2>/dev/null | grep -q '^clippy.*(installed)' || {
       say "adding clippy and rustfmt"

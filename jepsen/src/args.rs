@@ -7,8 +7,8 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 
 use crate::say::Say;
-use crate::workload::Options;
 use crate::workload::mutants::Which;
+use crate::workload::{Options, full, power, restart};
 
 /// Breaks formspool on purpose and checks what it promised: black box, over HTTP and signals.
 #[derive(Debug, Parser)]
@@ -64,6 +64,12 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 500)]
         posts_max: u64,
     },
+    /// Power cuts under load, on a disk of its own. Needs root and loop devices.
+    Power(power::Plan),
+    /// A full disk: refused with 507, and well again. Needs root and loop devices.
+    Full(full::Plan),
+    /// The start on a long log, after `kill -9` and after SIGTERM, within a limit.
+    Restart(restart::Plan),
     /// Each document posted three times at once under its key.
     Once {
         #[arg(long, default_value_t = 1000)]

@@ -3,11 +3,12 @@
 //! Holds: append-only; an answer stands after the invocation that it answers.
 //! Three outcomes, never mixed up:
 //! - `Ok`: the promise was given. It must be there, once.
-//! - `Refused` (or never sent): it must be in no reader's sight.
+//! - `Refused` (or never sent; 4xx, and 507: the disk is full): it must be in no reader's sight.
 //! - `Unknown` (no answer, 5xx): it may be there once or not at all, never twice.
 //!
 //! A timeout is never taken for a refusal.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -119,13 +120,41 @@ impl History {
     pub(crate) fn push(&self, marker: u64, what: What) {
         let mut events = self.lock();
         // Stamped under the lock, so that the order of events is the order of their times.
-        let at = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let at = self.now();
         events.push(Event { at, marker, what });
     }
 
     /// What was noted since `from`.
     pub(crate) fn since(&self, from: usize) -> Vec<Event> {
         self.lock().get(from..).unwrap_or_default().to_vec()
+    }
+
+    /// The history as a power cut at this moment ends it: what has no answer never gets one.
+    /// Both go on from here by themselves, and no marker is given out twice.
+    pub(crate) fn cut(&self) -> Self {
+        let mut events = self.since(0);
+        let mut under_way = BTreeMap::new();
+        for event in &events {
+            let count = under_way.entry(event.marker).or_insert(0_i64);
+            *count += match event.what {
+                What::Invoke { .. } => 1,
+                What::Ok(_) | What::Refused(_) | What::NotSent | What::Unknown => -1,
+            };
+        }
+        let (at, what) = (self.now(), What::Unknown);
+        for (marker, count) in under_way {
+            events.extend((0..count).map(|_| Event { at, marker, what }));
+        }
+        Self {
+            started: self.started,
+            events: Arc::new(Mutex::new(events)),
+            markers: Arc::clone(&self.markers),
+        }
+    }
+
+    /// Nanoseconds since the run began.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// As text, one event a line: kept beside a run that failed.
@@ -141,5 +170,43 @@ impl History {
 
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{History, What};
+    use crate::checker::accounts::{Accounts, Duty};
+    use crate::form::{Bodies, Form};
+
+    #[test]
+    fn a_cut_leaves_in_doubt_what_has_no_answer_and_goes_on_alone() {
+        let (history, bodies) = (History::new(), Bodies { nonce: 1 });
+        for marker in 0..3 {
+            assert_eq!(history.next_marker(), marker);
+            history.invoke(0, &bodies.submission(Form::Free, marker, None));
+        }
+        history.push(0, What::Refused(507));
+        history.push(1, What::Unknown);
+        // Posted again, and not answered yet.
+        history.invoke(0, &bodies.submission(Form::Free, 1, None));
+        let cut = history.cut();
+        let duties = |history: &History| {
+            let accounts = Accounts::of(&history.since(0));
+            accounts
+                .iter()
+                .map(|account| (account.duty(), account.unknown))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            duties(&cut),
+            [(Duty::Never, 0), (Duty::May, 2), (Duty::May, 1)]
+        );
+        cut.push(2, What::Refused(422));
+        assert_eq!(
+            duties(&history),
+            [(Duty::Never, 0), (Duty::May, 1), (Duty::Never, 0)]
+        );
+        assert_eq!((cut.next_marker(), history.next_marker()), (3, 4));
     }
 }

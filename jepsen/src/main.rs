@@ -20,11 +20,13 @@ mod workload;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Command, Common};
 use report::Report;
 use workload::{
-    Options, clash, clock, crash, hostile, lines, load, mutants, posts, retire, synced,
+    Options, clash, clock, crash, full, hostile, lines, load, mutants, posts, power, restart,
+    retire, synced,
 };
 
 const BROKEN: u8 = 1;
@@ -34,7 +36,12 @@ const NOT_DONE: u8 = 3;
 async fn main() -> ExitCode {
     let Cli { command, common } = Cli::parse();
     let say = common.say();
-    match Box::pin(run(command, &common)).await {
+    // What is dropped unfinished ends its products and unmounts its disks.
+    let result = tokio::select! {
+        result = Box::pin(run(command, &common)) => result,
+        signal = interrupted() => signal,
+    };
+    match result {
         Ok(report) => {
             let words = if say.is_json {
                 report.json().to_string()
@@ -53,6 +60,17 @@ async fn main() -> ExitCode {
             ExitCode::from(NOT_DONE)
         }
     }
+}
+
+/// Ctrl-C, or `SIGTERM`.
+async fn interrupted() -> anyhow::Result<Report> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut int = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+    anyhow::bail!("interrupted")
 }
 
 async fn run(command: Command, common: &Common) -> anyhow::Result<Report> {
@@ -77,6 +95,9 @@ async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
             };
             crash::run(options, plan).await
         }
+        Command::Power(plan) => power::run(options, plan).await,
+        Command::Full(plan) => full::run(options, plan).await,
+        Command::Restart(plan) => restart::run(options, plan).await,
         Command::Once { count } => posts::run(options, count).await,
         Command::Clash { count } => clash::run(options, count).await,
         Command::Retire { before } => retire::run(options, before).await,

@@ -137,6 +137,12 @@ impl Accounts {
         self.by_marker.iter().flatten()
     }
 
+    /// How many may be there or not.
+    pub(crate) fn in_doubt(&self) -> usize {
+        let doubted = self.iter().filter(|account| account.duty() == Duty::May);
+        doubted.count()
+    }
+
     /// How many must be there.
     pub(crate) fn acked(&self) -> u64 {
         self.iter()

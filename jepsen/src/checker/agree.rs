@@ -2,22 +2,29 @@
 //! where nobody got a receipt; and where one reader shows what another does not, it is lost there.
 //!
 //! Why: a record that was in sight before a crash had been committed, so it must be in sight
-//! after it, answered or not.
+//! after it, answered or not. A reader that was told that a seq is forgotten neither agrees nor
+//! disagrees about it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::checker::findings::{Findings, Kind};
 use crate::checker::sight::Sight;
 
-/// Compares each sight with the first of its form.
+/// Compares each sight with the first of its form, and where that one has forgotten some, with
+/// the next ones too, until one speaks of all.
 pub(crate) fn check(sights: &[Sight], findings: &mut Findings) {
-    let mut first = HashMap::new();
+    let mut forms = BTreeMap::<_, Vec<_>>::new();
     for sight in sights {
-        match first.get(&sight.form) {
-            None => {
-                first.insert(sight.form, sight);
+        forms.entry(sight.form).or_default().push(sight);
+    }
+    for mut left in forms.into_values().map(Vec::into_iter) {
+        while let Some(model) = left.next() {
+            for sight in left.as_slice() {
+                compare(model, sight, findings);
             }
-            Some(model) => compare(model, sight, findings),
+            if model.oldest().is_none() {
+                break;
+            }
         }
     }
 }
@@ -31,6 +38,9 @@ fn compare(model: &Sight, sight: &Sight, findings: &mut Findings) {
         .collect::<HashMap<_, _>>();
     for row in &sight.rows {
         let Some(other) = left.remove(&row.seq) else {
+            if !model.speaks_of(row.seq) {
+                continue;
+            }
             findings.add(Kind::Lost, || {
                 let (reader, seq) = (sight.reader, row.seq);
                 format!(
@@ -52,7 +62,7 @@ fn compare(model: &Sight, sight: &Sight, findings: &mut Findings) {
             });
         }
     }
-    for seq in left.keys() {
+    for seq in left.keys().filter(|seq| sight.speaks_of(**seq)) {
         findings.add(Kind::Lost, || {
             format!(
                 "{} {form}: seq {seq}, which {} shows, is not there",
@@ -69,8 +79,13 @@ mod tests {
     use crate::checker::testing::Story;
 
     fn kinds(a: &Story, b: &Story) -> Vec<(Kind, u64)> {
+        judged(&[a, b])
+    }
+
+    fn judged(stories: &[&Story]) -> Vec<(Kind, u64)> {
+        let sights = stories.iter().map(|story| story.sight());
         let mut findings = Findings::default();
-        check(&[a.sight(), b.sight()], &mut findings);
+        check(&sights.collect::<Vec<_>>(), &mut findings);
         findings.kinds().collect()
     }
 
@@ -85,6 +100,30 @@ mod tests {
         cut.rows.pop();
         assert_eq!(kinds(&whole, &cut), [(Kind::Lost, 1)]);
         assert_eq!(kinds(&cut, &whole), [(Kind::Lost, 1)]);
+    }
+
+    #[test]
+    fn of_what_is_forgotten_a_reader_says_nothing_but_the_others_must_agree_about_it() {
+        let (mut early, mut late) = (Story::good(9), Story::good(9));
+        early.forget(3, 5);
+        late.forget(0, 7);
+        let mut sheet = Story::good(9);
+        assert_eq!(judged(&[&early, &late, &sheet]), []);
+        // Seen before it was forgotten, and not in the sheet.
+        sheet.rows.remove(1);
+        assert_eq!(judged(&[&early, &late, &sheet]), [(Kind::Lost, 1)]);
+        // Not forgotten, and not shown.
+        late.rows.remove(1);
+        let lost = judged(&[&early, &late, &Story::good(9)]);
+        assert_eq!(lost, [(Kind::Lost, 2)]);
+    }
+
+    #[test]
+    fn the_first_reader_is_no_measure_for_what_it_has_forgotten() {
+        let (mut blind, whole, mut other) = (Story::good(5), Story::good(5), Story::good(5));
+        blind.forget(0, 4);
+        other.rows[1].id ^= 1;
+        assert_eq!(judged(&[&blind, &whole, &other]), [(Kind::Altered, 1)]);
     }
 
     #[test]

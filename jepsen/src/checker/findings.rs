@@ -24,6 +24,10 @@ pub(crate) enum Kind {
     Answer,
     /// More memory than allowed.
     Memory,
+    /// A full disk was not told, not refused with 507, or not got over.
+    Full,
+    /// It was ready later than allowed.
+    Slow,
     /// It ended by itself, did not start again, or did not stop when told.
     Died,
 }
@@ -50,6 +54,8 @@ impl Kind {
             Self::Unsynced => "unsynced",
             Self::Answer => "answers",
             Self::Memory => "memory",
+            Self::Full => "full",
+            Self::Slow => "slow",
             Self::Died => "died",
         }
     }
@@ -81,6 +87,14 @@ impl Findings {
             examples.extend(words);
             examples.truncate(EXAMPLES_MAX);
         }
+    }
+
+    /// Each example begins with `label`.
+    pub(crate) fn labelled(mut self, label: &str) -> Self {
+        for words in self.examples.values_mut().flatten() {
+            words.insert_str(0, label);
+        }
+        self
     }
 
     pub(crate) fn count(&self, kind: Kind) -> u64 {

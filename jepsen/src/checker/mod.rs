@@ -10,6 +10,8 @@ pub(crate) mod altered;
 pub(crate) mod digest;
 pub(crate) mod doubled;
 pub(crate) mod findings;
+pub(crate) mod full;
+pub(crate) mod lineage;
 pub(crate) mod lost;
 pub(crate) mod order;
 pub(crate) mod phantom;
@@ -20,7 +22,7 @@ mod testing;
 
 use std::collections::BTreeSet;
 
-use accounts::{Accounts, Duty};
+use accounts::Accounts;
 use findings::Findings;
 use sight::Sight;
 
@@ -74,7 +76,7 @@ pub(crate) fn check(span: &Span<'_>, findings: &mut Findings) {
 }
 
 /// Everything: each sight by itself, then all against each other. Answers how many of the
-/// acknowledged are in every sight of their form.
+/// acknowledged are in every sight of their form that speaks of them.
 pub(crate) fn check_all(accounts: &Accounts, sights: &[Sight], findings: &mut Findings) -> u64 {
     for sight in sights {
         check(&Span::whole(accounts, sight), findings);
@@ -84,15 +86,5 @@ pub(crate) fn check_all(accounts: &Accounts, sights: &[Sight], findings: &mut Fi
         order::check_receipts(accounts, form, findings);
     }
     agree::check(sights, findings);
-    let musts = accounts
-        .iter()
-        .filter(|account| account.duty() == Duty::Must);
-    let found = musts.filter(|account| {
-        let mut readers = sights
-            .iter()
-            .filter(|sight| sight.form == account.form)
-            .peekable();
-        readers.peek().is_some() && readers.all(|sight| sight.find(account.marker).is_some())
-    });
-    found.map(|_| 1).sum()
+    lost::check_shown(accounts, sights, findings)
 }

@@ -1,4 +1,4 @@
-//! Order: seqs rise by one, and nothing stands before what was acknowledged before it was sent.
+//! Order: seqs rise by one, but for what is forgotten, and nothing stands before what was acknowledged before it was sent.
 //!
 //! The second rule is real time: when A had its receipt before B was first sent, A's seq is
 //! smaller, whoever sent them; so it also keeps each connection's own order. Walking the rows in
@@ -54,7 +54,7 @@ fn seqs(span: &Span<'_>, findings: &mut Findings) {
             findings.add(Kind::Reordered, || {
                 format!("{reader} {form}: seq {} stands after seq {last}", row.seq)
             });
-        } else if row.seq != last + 1 {
+        } else if row.seq != span.sight.next_after(last) {
             findings.add(Kind::Hole, || {
                 format!("{reader} {form}: after seq {last} comes seq {}", row.seq)
             });

@@ -11,6 +11,8 @@ pub(crate) struct Story {
     pub(crate) events: Vec<Event>,
     pub(crate) rows: Vec<Row>,
     pub(crate) unreadable: Vec<String>,
+    /// What it was told is the oldest, before the first row from there on; 0: nothing.
+    oldest: u64,
 }
 
 impl Story {
@@ -20,6 +22,7 @@ impl Story {
             events: Vec::new(),
             rows: Vec::new(),
             unreadable: Vec::new(),
+            oldest: 0,
         };
         for marker in 0..count {
             story.ack(marker, marker + 1, (marker * 10, marker * 10 + 5));
@@ -35,6 +38,22 @@ impl Story {
             at: answered,
             marker,
             what: What::Ok(receipt),
+        });
+    }
+
+    /// A duplicate's receipt, at that moment.
+    pub(crate) fn again_at(&mut self, marker: u64, seq: u64, at: u64) {
+        self.invoke(marker, at);
+        let what = What::Ok(receipt(marker, Some(seq), true));
+        self.events.push(Event { at, marker, what });
+    }
+
+    pub(crate) fn full(&mut self, marker: u64, (sent, answered): (u64, u64)) {
+        self.invoke(marker, sent);
+        self.events.push(Event {
+            at: answered,
+            marker,
+            what: What::Refused(507),
         });
     }
 
@@ -92,9 +111,24 @@ impl Story {
         }
     }
 
+    /// Having read up to `last` it is told that `oldest` is the oldest.
+    pub(crate) fn forget(&mut self, last: u64, oldest: u64) {
+        self.rows.retain(|row| row.seq <= last || row.seq >= oldest);
+        self.oldest = oldest;
+    }
+
     pub(crate) fn sight(&self) -> Sight {
         let mut sight = Sight::new("GET", Form::Free, Shape::Document);
-        self.rows.iter().for_each(|row| sight.push(*row));
+        let (before, behind) = self
+            .rows
+            .split_at(self.rows.partition_point(|row| row.seq < self.oldest));
+        for row in before {
+            sight.push(*row);
+        }
+        sight.forget_below(self.oldest);
+        for row in behind {
+            sight.push(*row);
+        }
         sight.unreadable.clone_from(&self.unreadable);
         sight
     }

@@ -1,7 +1,7 @@
 //! The calls of the product's HTTP, and what its answers mean for a history.
 //!
-//! Holds: only a 2xx with a well-formed receipt is `Ok`; only a 4xx is `Refused`; everything else
-//! is unknown. Written from the contract, not from the product's code.
+//! Holds: only a 2xx with a well-formed receipt is `Ok`; only a 4xx, and 507 (no room, at the
+//! door), is `Refused`; everything else is unknown. Written from the contract, not from the product's code.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -15,6 +15,10 @@ use crate::client::{Answer, Call, Client, Failure};
 use crate::form::{Bodies, Form, Submission};
 use crate::history::{History, Receipt, What};
 
+/// What was asked for has left the log.
+const GONE: u16 = 410;
+/// The disk is full: refused, nothing of it is kept.
+pub(crate) const FULL: u16 = 507;
 pub(crate) const JSON: &str = "application/json";
 pub(crate) const NDJSON: &str = "application/x-ndjson";
 pub(crate) const PROBLEM: &str = "application/problem+json";
@@ -46,6 +50,15 @@ struct WirePage {
     form: String,
     records: Vec<WireRecord>,
     head: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Found {
+    Page(Page),
+    /// The next have left the log. From there on it has all.
+    Gone {
+        oldest: u64,
+    },
 }
 
 /// Some records of a form, and the form's head.
@@ -118,13 +131,17 @@ pub(crate) async fn page(
     (bodies, form): (Bodies, Form),
     after: u64,
     limit: u64,
-) -> anyhow::Result<Page> {
+) -> anyhow::Result<Found> {
     let path = format!(
         "/v1/forms/{}/submissions?after={after}&limit={limit}",
         form.name()
     );
     let call = Call::get(path).bearer(token).header("accept", JSON);
     let answer = client.call(&call).await?;
+    if answer.status == GONE {
+        let oldest = oldest(&answer, after)?;
+        return Ok(Found::Gone { oldest });
+    }
     ensure!(
         answer.status == 200,
         "reading {}: {} {}",
@@ -135,10 +152,22 @@ pub(crate) async fn page(
     let wire: WirePage = serde_json::from_slice(&answer.body).context("not a page of records")?;
     ensure!(wire.form == form.name(), "a page of form {}", wire.form);
     let rows = wire.records.iter().map(|wire| row(bodies, form, wire));
-    Ok(Page {
+    Ok(Found::Page(Page {
         rows: rows.collect::<anyhow::Result<_>>()?,
         head: wire.head,
-    })
+    }))
+}
+
+/// What a 410 names as the oldest; it must lie behind what was asked for.
+fn oldest(answer: &Answer, after: u64) -> anyhow::Result<u64> {
+    let problem = problem(answer)?;
+    let oldest = problem.get("oldest_seq").and_then(Value::as_u64);
+    let oldest = oldest.with_context(|| format!("410 without oldest_seq: {problem}"))?;
+    ensure!(
+        oldest > after + 1,
+        "asked behind {after}, 410 and the oldest is {oldest}"
+    );
+    Ok(oldest)
 }
 
 /// The call that posts one document.
@@ -179,7 +208,7 @@ pub(crate) fn outcome(form: Form, answer: Result<Answer, Failure>) -> anyhow::Re
             );
             Ok(What::Ok(receipt(form, &answer.body)?))
         }
-        Ok(answer) if (400..500).contains(&answer.status) => {
+        Ok(answer) if matches!(answer.status, 400..=499 | FULL) => {
             problem(&answer)?;
             Ok(What::Refused(answer.status))
         }
@@ -218,7 +247,7 @@ pub(crate) fn problem(answer: &Answer) -> anyhow::Result<Value> {
 
 #[cfg(test)]
 mod tests {
-    use super::{id, outcome, receipt, stamp};
+    use super::{id, oldest, outcome, receipt, stamp};
     use crate::client::{Answer, Failure};
     use crate::form::Form;
     use crate::history::What;
@@ -229,6 +258,31 @@ mod tests {
             headers: hyper::HeaderMap::new(),
             body: body.into(),
         }
+    }
+
+    fn problem(status: u16, body: &'static str) -> Answer {
+        let mut answer = answer(status, body);
+        let kind = hyper::header::HeaderValue::from_static(super::PROBLEM);
+        answer.headers.insert("content-type", kind);
+        answer
+    }
+
+    #[test]
+    fn a_410_names_an_oldest_that_lies_behind_what_was_asked_for() {
+        let gone = problem(
+            410,
+            r#"{"type":"/problems/below","title":"Gone","status":410,"oldest_seq":9}"#,
+        );
+        assert_eq!(oldest(&gone, 0).unwrap(), 9);
+        assert_eq!(oldest(&gone, 7).unwrap(), 9);
+        assert!(oldest(&gone, 8).is_err());
+        assert!(oldest(&gone, 20).is_err());
+        let mute = problem(
+            410,
+            r#"{"type":"/problems/below","title":"Gone","status":410}"#,
+        );
+        assert!(oldest(&mute, 0).is_err());
+        assert!(oldest(&answer(410, r#"{"oldest_seq":9}"#), 0).is_err());
     }
 
     const RECEIPT: &str = r#"{"id":"0192f0c1-2b3c-7def-8123-456789abcdef","form":"jepsen","seq":17,
@@ -250,12 +304,19 @@ mod tests {
     }
 
     #[test]
-    fn only_a_receipt_is_a_promise_and_only_a_4xx_a_refusal() {
+    fn only_a_receipt_is_a_promise_and_only_a_4xx_or_507_a_refusal() {
         let ok = outcome(Form::Free, Ok(answer(201, RECEIPT)));
         assert!(matches!(ok.unwrap(), What::Ok(_)));
         assert!(outcome(Form::Free, Ok(answer(201, "{}"))).is_err());
         assert!(outcome(Form::Free, Ok(answer(202, RECEIPT))).is_err());
         assert!(outcome(Form::Free, Ok(answer(422, "{}"))).is_err());
+        assert!(outcome(Form::Free, Ok(answer(507, "full"))).is_err());
+        let full = problem(
+            507,
+            r#"{"type":"/problems/full","title":"Full","status":507}"#,
+        );
+        let full = outcome(Form::Free, Ok(full));
+        assert!(matches!(full.unwrap(), What::Refused(507)));
         let unknown = outcome(Form::Free, Ok(answer(503, "")));
         assert!(matches!(unknown.unwrap(), What::Unknown));
         let lost = outcome(Form::Free, Err(Failure::Unknown(String::new())));

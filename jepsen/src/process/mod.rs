@@ -1,8 +1,12 @@
 //! The product as a process: where it lives, how it starts, how it dies.
 
+pub(crate) mod caches;
+pub(crate) mod disk;
 pub(crate) mod flushes;
 pub(crate) mod memory;
 pub(crate) mod site;
+
+mod threads;
 
 use std::net::SocketAddr;
 use std::process::ExitStatus;
@@ -37,13 +41,37 @@ pub(crate) struct Node {
     child: Child,
     pid: i32,
     pub(crate) address: SocketAddr,
-    /// From the start of the process to the first 200 of `/readyz`.
+    /// From the start of the process to the first 200 that was waited for.
     pub(crate) ready_after: Duration,
 }
 
 impl Node {
     /// Starts it and waits until it takes submissions.
     pub(crate) async fn start(site: &Site) -> anyhow::Result<Self> {
+        Self::start_until(site, "/readyz").await
+    }
+
+    /// Starts it and waits until it lives and answers: it may have a reason not to take
+    /// submissions.
+    pub(crate) async fn start_alive(site: &Site) -> anyhow::Result<Self> {
+        let node = Self::start_until(site, "/livez").await?;
+        let (mut client, end) = (Client::new(site.http), Instant::now() + READY_TIME);
+        let call = Call::get("/v1/forms");
+        while !client
+            .call(&call)
+            .await
+            .is_ok_and(|answer| answer.status < 500)
+        {
+            if Instant::now() > end {
+                let words = format!("it lives, and does not answer\n{}", site.log_tail());
+                return Err(site.blame(words));
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+        Ok(node)
+    }
+
+    async fn start_until(site: &Site, path: &str) -> anyhow::Result<Self> {
         let started = Instant::now();
         let mut child = site.serve().context("cannot start the binary")?;
         let pid = child
@@ -53,15 +81,11 @@ impl Node {
         let mut ops = Client::new(site.ops);
         loop {
             if let Some(status) = child.try_wait()? {
-                let words = format!(
-                    "it ended at its start: {status}
-{}",
-                    site.log_tail()
-                );
+                let words = format!("it ended at its start: {status}\n{}", site.log_tail());
                 return Err(site.blame(words));
             }
             let answer = ops
-                .call_within(&Call::get("/readyz"), Duration::from_secs(2))
+                .call_within(&Call::get(path), Duration::from_secs(2))
                 .await;
             if answer.is_ok_and(|answer| answer.status == 200) {
                 site.lives();
@@ -69,11 +93,7 @@ impl Node {
             }
             if started.elapsed() > READY_TIME {
                 let time = READY_TIME.as_secs();
-                let words = format!(
-                    "not ready within {time} s
-{}",
-                    site.log_tail()
-                );
+                let words = format!("no 200 of {path} within {time} s\n{}", site.log_tail());
                 return Err(site.blame(words));
             }
             sleep(Duration::from_millis(5)).await;
@@ -86,8 +106,27 @@ impl Node {
         })
     }
 
+    /// `SIGSTOP`, and waits until no thread of it runs or writes.
+    pub(crate) async fn pause(&mut self) -> anyhow::Result<()> {
+        self.must_live()?;
+        let pid = Pid::from_raw(self.pid).context("no process id")?;
+        kill_process(pid, Signal::STOP).context("cannot send SIGSTOP")?;
+        let end = Instant::now() + STOP_TIME;
+        while !threads::are_stopped(self.pid)? {
+            anyhow::ensure!(Instant::now() < end, "it does not stop on SIGSTOP");
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// `SIGCONT`.
+    pub(crate) fn resume(&self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.pid).context("no process id")?;
+        kill_process(pid, Signal::CONT).context("cannot send SIGCONT")
+    }
+
     /// `kill -9`, and waits until it is gone.
-    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+    pub(crate) async fn kill(&mut self) -> anyhow::Result<()> {
         self.must_live()?;
         self.child.start_kill().context("cannot kill")?;
         timeout(STOP_TIME, self.child.wait())

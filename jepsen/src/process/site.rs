@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! <run>/deploy/forms, deploy/tasks   what is shipped, and the tester's own
-//! <run>/data                         the product's data directory
+//! <run>/data                         the product's data directory; with a disk of its own, there
+//! <run>/disk.img                     that disk, where there is one
 //! <run>/node.log                     what it said, over all starts
 //! ```
 //! Holds: nothing of the caller's environment reaches the product.
@@ -20,6 +21,7 @@ use tokio::process::{Child, Command};
 
 use crate::dice::Dice;
 use crate::process::Died;
+use crate::process::disk::Disk;
 
 const OWN_FORMS: [(&str, &str); 4] = [
     (
@@ -48,7 +50,10 @@ const PORT_TRIALS: u32 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Site {
+    /// Goes before the directory that it is mounted in.
+    disk: Option<Disk>,
     directory: TempDir,
+    data: PathBuf,
     binary: PathBuf,
     pub(crate) http: SocketAddr,
     pub(crate) ops: SocketAddr,
@@ -83,10 +88,13 @@ impl Site {
         for (name, address) in listens {
             settings.insert(format!("FORMSPOOL_{name}"), address.to_string());
         }
-        let data = directory.path().join("data").display().to_string();
-        settings.insert("FORMSPOOL_DATA_DIR".to_owned(), data);
+        let data = directory.path().join("data");
+        let text = data.display().to_string();
+        settings.insert("FORMSPOOL_DATA_DIR".to_owned(), text);
         Ok(Self {
+            disk: None,
             directory,
+            data,
             binary,
             http,
             ops,
@@ -102,6 +110,17 @@ impl Site {
             Some(value) => self.settings.insert(name, value),
             None => self.settings.remove(&name),
         };
+    }
+
+    /// Its data lives there from the next start on.
+    pub(crate) fn live_on(&mut self, disk: Disk) {
+        self.data = disk.root().join("data");
+        self.set("DATA_DIR", Some(self.data.display().to_string()));
+        self.disk = Some(disk);
+    }
+
+    pub(crate) fn disk(&self) -> anyhow::Result<&Disk> {
+        self.disk.as_ref().context("no disk of its own")
     }
 
     /// The binary with the site's settings, without arguments. Started in the site's directory,
@@ -130,12 +149,17 @@ impl Site {
     }
 
     pub(crate) fn sheet(&self, form: &str) -> PathBuf {
-        self.path().join("data/sheets").join(format!("{form}.csv"))
+        self.sheets().join(format!("{form}.csv"))
+    }
+
+    /// Where the product keeps all sheets.
+    pub(crate) fn sheets(&self) -> PathBuf {
+        self.data.join("sheets")
     }
 
     /// The admin token, as the product left it.
     pub(crate) fn token(&self) -> anyhow::Result<String> {
-        let path = self.path().join("data/admin.token");
+        let path = self.data.join("admin.token");
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.trim().to_owned())
@@ -149,7 +173,7 @@ impl Site {
         String::from_utf8_lossy(tail).into_owned()
     }
 
-    /// The directory stays; answers where.
+    /// The directory stays; answers where. A disk stays as its image.
     pub(crate) fn keep(mut self) -> PathBuf {
         self.directory.disable_cleanup(true);
         self.path().to_owned()

@@ -1,10 +1,13 @@
 //! Reading over HTTP: pages of JSON, and the same as NDJSON and CSV.
+//!
+//! Holds: a 410 is an answer only to one that was made `forgiving`, and only where the head shows
+//! that what it names as the oldest is there. To all others it is the end of reading, and so a fault.
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
 
 use crate::checker::sight::{Shape, Sight};
-use crate::client::api::{self, NDJSON};
+use crate::client::api::{self, Found, NDJSON, Page};
 use crate::client::{Call, Client};
 use crate::form::{Bodies, Form};
 use crate::reader::sheet;
@@ -19,6 +22,8 @@ pub(crate) struct Reader {
     client: Client,
     token: String,
     bodies: Bodies,
+    /// The log may let go of records.
+    may_forget: bool,
 }
 
 impl Reader {
@@ -27,7 +32,13 @@ impl Reader {
             client,
             token,
             bodies,
+            may_forget: false,
         }
+    }
+
+    /// One that goes on behind what the log has let go of, where that `may_forget`.
+    pub(crate) fn forgiving(self, may_forget: bool) -> Self {
+        Self { may_forget, ..self }
     }
 
     /// Reads what is new behind the sight's last record, to the head.
@@ -65,8 +76,9 @@ impl Reader {
     async fn pages(&mut self, sight: &mut Sight) -> anyhow::Result<()> {
         for _ in 0..CALLS_MAX {
             let after = sight.last_seq();
-            let what = (self.bodies, sight.form);
-            let page = api::page(&mut self.client, &self.token, what, after, PAGE).await?;
+            let Some(page) = self.page(sight).await? else {
+                continue;
+            };
             ensure!(
                 !page.rows.is_empty() || page.head <= after,
                 "no records behind {after}, and head is {}",
@@ -82,6 +94,31 @@ impl Reader {
             }
         }
         bail!("the pages never end")
+    }
+
+    /// `None`: it was told what is forgotten, and asks behind that.
+    async fn page(&mut self, sight: &mut Sight) -> anyhow::Result<Option<Page>> {
+        let (what, after) = ((self.bodies, sight.form), sight.last_seq());
+        match api::page(&mut self.client, &self.token, what, after, PAGE).await? {
+            Found::Page(page) => {
+                let oldest = sight.oldest().unwrap_or(0);
+                ensure!(
+                    oldest <= page.head + 1,
+                    "forgotten below {oldest}, and the head is {}",
+                    page.head
+                );
+                Ok(Some(page))
+            }
+            Found::Gone { oldest } => {
+                ensure!(
+                    self.may_forget,
+                    "{}: 410 behind {after}, the oldest is {oldest}",
+                    sight.form.name()
+                );
+                sight.forget_below(oldest);
+                Ok(None)
+            }
+        }
     }
 
     async fn pages_as(&mut self, kind: &str, sight: &mut Sight) -> anyhow::Result<()> {

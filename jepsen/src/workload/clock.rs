@@ -24,7 +24,7 @@ pub(crate) async fn run(options: &Options, count: u64) -> anyhow::Result<Report>
             "CLOCK__OFFSET_MS",
             (offset != 0).then(|| offset.to_string()),
         );
-        let node = Node::start(&run.site).await?;
+        let mut node = Node::start(&run.site).await?;
         run.progress(format!(
             "clock set by {} days",
             offset / (24 * 60 * 60 * 1000)

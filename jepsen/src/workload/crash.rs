@@ -8,34 +8,18 @@
 //! Each kill must fall while requests are under way, else the run proves nothing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
 
-use crate::checker::accounts::Accounts;
-use crate::checker::findings::Findings;
-use crate::checker::sight::{Shape, Sight};
-use crate::checker::{Span, check};
-use crate::form::Form;
-use crate::history::History;
 use crate::process::Node;
-use crate::reader::http::Reader;
 use crate::reader::sheet;
 use crate::report::Report;
-use crate::workload::crash::worker::{Gauge, Phase, Worker};
+use crate::workload::fleet::{Crew, Fleet};
+use crate::workload::watch::{FORMS, Watch};
+use crate::workload::worker::Phase;
 use crate::workload::{Options, Run};
-
-mod worker;
-
-const FORMS: [Form; 2] = [Form::StudentData, Form::Free];
-const WARM_TIME: Duration = Duration::from_mins(1);
-const SETTLE_TIME: Duration = Duration::from_mins(2);
-const READ_PAUSE: Duration = Duration::from_millis(25);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
@@ -47,37 +31,15 @@ pub(crate) struct Plan {
     pub(crate) posts_max: u64,
 }
 
-/// What is checked as it goes: everything new since the last look.
-struct Watch {
-    accounts: Accounts,
-    sights: Vec<Sight>,
-    /// Events already absorbed.
-    events: usize,
-    /// Rows already checked, by sight.
-    rows: Vec<usize>,
-    findings: Findings,
-}
-
 pub(crate) async fn run(options: &Options, plan: Plan) -> anyhow::Result<Report> {
     let run = Run::new(options, "crash")?;
     let mut node = Node::start(&run.site).await?;
-    let (phase, phases) = watch::channel(Phase::Up(0));
-    let gauge = Arc::new(Gauge::default());
-    let mut workers = JoinSet::new();
-    for process in 0..plan.connections {
-        let dice = run.dice.fork(u64::from(process) + 1);
-        let (history, bodies) = (run.history.clone(), run.bodies);
-        let gauge = Arc::clone(&gauge);
-        let worker = Worker {
-            process,
-            dice,
-            history,
-            bodies,
-            gauge,
-            phases: phases.clone(),
-        };
-        workers.spawn(worker.work(node.address, plan.posts_max));
-    }
+    let crew = Crew {
+        connections: plan.connections,
+        posts_max: plan.posts_max,
+        may_be_full: false,
+    };
+    let fleet = Fleet::start(&run, node.address, crew);
     run.progress(format!(
         "{} connections, {} kills",
         plan.connections, plan.kills
@@ -86,8 +48,7 @@ pub(crate) async fn run(options: &Options, plan: Plan) -> anyhow::Result<Report>
     let mut killer = Killer {
         run,
         watch: Watch::new(),
-        gauge,
-        phase,
+        fleet,
         plan,
         kills: Kills::default(),
     };
@@ -97,19 +58,16 @@ pub(crate) async fn run(options: &Options, plan: Plan) -> anyhow::Result<Report>
             killer.run.progress("a fault was found: no further kills");
             break;
         }
-        killer.phase.send_replace(Phase::Up(round));
+        killer.fleet.phase.send_replace(Phase::Up(round));
     }
     let Killer {
         mut run,
         watch,
-        phase,
+        fleet,
         kills,
         ..
     } = killer;
-    phase.send_replace(Phase::Settle);
-    let settled = timeout(SETTLE_TIME, join(&mut run, &mut workers)).await;
-    let unsettled = settled.context("connections do not come to an end")??;
-    run.report.fact("keyed documents left in doubt", unsettled);
+    fleet.settle(&mut run).await?;
     finish(run, watch, node, plan, &kills).await
 }
 
@@ -124,32 +82,23 @@ struct Kills {
 struct Killer {
     run: Run,
     watch: Watch,
-    gauge: Arc<Gauge>,
-    phase: watch::Sender<Phase>,
+    fleet: Fleet,
     plan: Plan,
     kills: Kills,
 }
 
 impl Killer {
     async fn round(&mut self, mut node: Node, round: u32) -> anyhow::Result<Node> {
-        let before = self.acks();
-        self.wait_for_load(before).await;
-        let up = self.run.dice.below(self.plan.up_ms_max);
-        let moment = Instant::now() + Duration::from_millis(up);
+        let before = self.fleet.gauge.acks();
+        self.fleet.wait_for_load(before).await;
+        let up = Duration::from_millis(self.run.dice.below(self.plan.up_ms_max));
         let mut reader = self.run.reader(&node)?;
-        loop {
-            let left = moment.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            sleep(left.min(READ_PAUSE)).await;
-            self.watch.read(&mut reader).await;
-        }
+        self.watch.read_for(&mut reader, up).await;
         node.must_live().context(self.run.site.log_tail())?;
-        let under_way = self.gauge.under_way.load(Ordering::Relaxed);
+        let under_way = self.fleet.gauge.under_way.load(Ordering::Relaxed);
         node.kill().await?;
-        self.phase.send_replace(Phase::Down);
-        let acks = self.acks() - before;
+        self.fleet.phase.send_replace(Phase::Down);
+        let acks = self.fleet.gauge.acks() - before;
         self.kills.under_load += u64::from(under_way > 0 && acks > 0);
         self.tear()?;
         let node = Node::start(&self.run.site).await?;
@@ -163,19 +112,6 @@ impl Killer {
         Ok(node)
     }
 
-    fn acks(&self) -> u64 {
-        self.gauge.acks.load(Ordering::Relaxed)
-    }
-
-    /// Load is on when every connection has had a receipt, on average.
-    async fn wait_for_load(&self, before: u64) {
-        let end = Instant::now() + WARM_TIME;
-        let enough = before + u64::from(self.plan.connections);
-        while self.acks() < enough && Instant::now() < end {
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-
     /// Every other time, all sheets.
     fn tear(&mut self) -> anyhow::Result<()> {
         if self.run.dice.chance(50) {
@@ -187,18 +123,6 @@ impl Killer {
         }
         Ok(())
     }
-}
-
-async fn join(run: &mut Run, workers: &mut JoinSet<worker::Ended>) -> anyhow::Result<u64> {
-    let mut unsettled = 0;
-    while let Some(ended) = workers.join_next().await {
-        let ended = ended.context("a connection's worker died")?;
-        unsettled += u64::from(ended.is_in_doubt);
-        for fault in ended.faults {
-            run.note(Err(fault));
-        }
-    }
-    Ok(unsettled)
 }
 
 async fn finish(
@@ -242,43 +166,4 @@ async fn finish(
     run.report
         .demand("documents in doubt", in_doubt, u64::from(plan.kills > 0));
     run.end(node).await
-}
-
-impl Watch {
-    fn new() -> Self {
-        let sight = |form| Sight::new("GET as it went", form, Shape::Document);
-        Self {
-            accounts: Accounts::default(),
-            sights: FORMS.map(sight).into(),
-            events: 0,
-            rows: vec![0; FORMS.len()],
-            findings: Findings::default(),
-        }
-    }
-
-    /// Reads what is new, without judging: answers may still be on their way.
-    async fn read(&mut self, reader: &mut Reader) {
-        for sight in &mut self.sights {
-            reader.follow(sight).await;
-        }
-    }
-
-    /// Reads what is new and judges it, in time linear in what is new.
-    async fn look(&mut self, reader: &mut Reader, history: &History) {
-        self.read(reader).await;
-        let events = history.since(self.events);
-        self.events += events.len();
-        let touched = self.accounts.absorb(&events);
-        for (sight, from) in self.sights.iter().zip(&mut self.rows) {
-            let accounts = &self.accounts;
-            let span = Span {
-                accounts,
-                touched: Some(&touched),
-                sight,
-                from: *from,
-            };
-            check(&span, &mut self.findings);
-            *from = sight.rows.len();
-        }
-    }
 }

@@ -118,7 +118,7 @@ fn request(run: &Run, key: &str, count: usize) -> anyhow::Result<Request> {
 }
 
 /// Sends it while the node is killed as soon as answers arrive; answers the node's next life.
-async fn killed(run: &mut Run, node: Node, request: &Request) -> anyhow::Result<(Node, usize)> {
+async fn killed(run: &mut Run, mut node: Node, request: &Request) -> anyhow::Result<(Node, usize)> {
     let (tell, mut told) = watch::channel(0);
     let mut client = Client::new(node.address);
     let mut on_arrival = |len| {

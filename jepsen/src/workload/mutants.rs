@@ -5,8 +5,9 @@
 //! there.
 
 use crate::checker::findings::Kind;
+use crate::process::disk::must_be_possible;
 use crate::report::Report;
-use crate::workload::{Options, clash, crash, forget, posts, synced, told};
+use crate::workload::{Options, clash, crash, forget, posts, power, synced, told};
 
 /// A workload short enough to be run once a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ enum Short {
     Once,
     Clash,
     Synced,
+    /// Where disks can be made.
+    Power,
 }
 
 struct Mutant {
@@ -23,7 +26,7 @@ struct Mutant {
     by: &'static [(Short, &'static [Kind])],
 }
 
-const ALL: [Mutant; 11] = [
+const ALL: [Mutant; 12] = [
     Mutant {
         name: "skip-idempotency",
         by: &[(Short::Once, &[Kind::Doubled])],
@@ -74,6 +77,11 @@ const ALL: [Mutant; 11] = [
         name: "csv-reorder",
         by: &[(Short::Once, &[Kind::Reordered])],
     },
+    // Again, by what it does: the first shows only that the disk is not told.
+    Mutant {
+        name: "skip-sync",
+        by: &[(Short::Power, &[Kind::Lost])],
+    },
 ];
 /// One of the log, one of the state, one of the sheet.
 const THREE: usize = 3;
@@ -94,7 +102,13 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
             Which::All => true,
             Which::One(name) => mutant.name == name,
         });
-    let chosen = chosen.map(|(_, mutant)| mutant).collect::<Vec<_>>();
+    let mut chosen = chosen.map(|(_, mutant)| mutant).collect::<Vec<_>>();
+    if let Err(why) = must_be_possible(&options.parent) {
+        options
+            .say
+            .progress(&format!("mutants: none is tried in power: {why:#}"));
+        chosen.retain(|mutant| !mutant.needs_a_disk());
+    }
     anyhow::ensure!(!chosen.is_empty(), "no such mutant; there are: {}", names());
     let mut report = Report::new("mutants", options.seed);
     let mut control = Vec::new();
@@ -131,10 +145,8 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
                 .vacuous
                 .push(format!("mutant {} survives: {why:#}", mutant.name));
         } else {
-            report.fact(
-                mutant.name,
-                words.split_once("caught: ").map_or("", |(_, by)| by),
-            );
+            let by = words.split_once("caught: ").map_or("", |(_, by)| by);
+            report.fact(mutant.title(), by);
         }
     }
     report.demand("mutants caught", caught, u64::try_from(chosen.len())?);
@@ -166,8 +178,24 @@ async fn hunt(options: &Options, mutant: &Mutant) -> anyhow::Result<String> {
     anyhow::bail!("found only {}", seen.join("; "))
 }
 
+impl Mutant {
+    fn needs_a_disk(&self) -> bool {
+        self.by.iter().all(|(short, _)| *short == Short::Power)
+    }
+
+    /// One is tried twice.
+    fn title(&self) -> &'static str {
+        if self.needs_a_disk() {
+            "skip-sync by a power cut"
+        } else {
+            self.name
+        }
+    }
+}
+
 pub(crate) fn names() -> String {
     ALL.iter()
+        .filter(|mutant| !mutant.needs_a_disk())
         .map(|mutant| mutant.name)
         .collect::<Vec<_>>()
         .join(", ")
@@ -180,6 +208,7 @@ impl Short {
             Self::Once => "once",
             Self::Clash => "clash",
             Self::Synced => "synced",
+            Self::Power => "power",
         }
     }
 
@@ -197,6 +226,15 @@ impl Short {
             Self::Once => Box::pin(posts::run(options, 300)).await,
             Self::Clash => Box::pin(clash::run(options, 100)).await,
             Self::Synced => Box::pin(synced::run(options, 200)).await,
+            Self::Power => {
+                let plan = power::Plan {
+                    cuts: 2,
+                    connections: 32,
+                    up_ms_max: 400,
+                    mib: 512,
+                };
+                Box::pin(power::run(options, plan)).await
+            }
         }
     }
 }

@@ -12,6 +12,7 @@
     reason = "a test; the fake is the whole world of its settings"
 )]
 
+mod disks;
 mod queue;
 mod serve;
 
@@ -83,6 +84,37 @@ const TRIALS: &[(&[&str], i32, &str)] = &[
         1,
         "memory 1",
     ),
+    (
+        &["restart", "--warm", "--mib", "1", "--within-s", "1"],
+        0,
+        "acked 16000  found 16000",
+    ),
+    (
+        &[
+            "restart",
+            "--warm",
+            "--mib",
+            "1",
+            "--within-s",
+            "1",
+            "--set",
+            "SLOW=1",
+        ],
+        1,
+        "slow 2",
+    ),
+    (
+        &[
+            "restart",
+            "--warm",
+            "--mib",
+            "1",
+            "--mutant",
+            "ack-before-write",
+        ],
+        1,
+        "lost: 8000 were",
+    ),
     (&["once", "--count", "100", "--set", "DIE=1"], 1, "died 1"),
     // A run that cannot show anything does not pass.
     (
@@ -104,22 +136,44 @@ fn trials() -> ExitCode {
     }
     // On the disk that the build is on: a temporary directory may be on none.
     let sites = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let mut failed = 0;
-    for (args, code, words) in TRIALS {
+    let trial = Trial {
+        me: &me,
+        deploy: deploy.path(),
+        sites: sites.path(),
+    };
+    let trials = TRIALS.iter();
+    let failed = trials.filter(|(args, code, words)| !trial.run(args, *code, words));
+    if failed.count() == 0 && disks::trials(&trial) == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// How `jepsen` is started against the fake.
+struct Trial<'a> {
+    me: &'a Path,
+    deploy: &'a Path,
+    sites: &'a Path,
+}
+
+impl Trial<'_> {
+    fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_jepsen"));
         if !args.contains(&"--binary") {
-            command.arg("--binary").arg(&me);
+            command.arg("--binary").arg(self.me);
         }
+        command.arg("--deploy").arg(self.deploy);
+        command.arg("--dir").arg(self.sites).args(args);
         command
-            .arg("--deploy")
-            .arg(deploy.path())
-            .arg("--dir")
-            .arg(sites.path())
-            .args(*args);
+    }
+
+    /// Whether it ends with `code` and says `words`.
+    fn run(&self, args: &[&str], code: i32, words: &str) -> bool {
         let started = std::time::Instant::now();
-        let output = command.output().unwrap();
+        let output = self.command(args).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let is_fit = output.status.code() == Some(*code) && said.contains(words);
+        let is_fit = output.status.code() == Some(code) && said.contains(words);
         let verdict = if is_fit { "ok" } else { "FAILED" };
         println!(
             "jepsen {} ... {verdict} ({:.1?})",
@@ -127,18 +181,13 @@ fn trials() -> ExitCode {
             started.elapsed()
         );
         if !is_fit {
-            failed += 1;
             println!(
                 "expected exit code {code} and {words:?}, got {}:\n{said}",
                 output.status
             );
         }
-        clean(sites.path());
-    }
-    if failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+        clean(self.sites);
+        is_fit
     }
 }
 

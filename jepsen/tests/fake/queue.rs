@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 const EVERY: u64 = 40; // how often a mutant misbehaves
+const RESERVE: u64 = 1 << 20; // with less room nothing is taken
 
 pub(crate) struct Queue {
     data: PathBuf,
@@ -21,12 +22,22 @@ pub(crate) struct Queue {
     keys: HashMap<(String, String), (Value, Value)>,
     retired: HashSet<String>,
     /// The row that `csv-reorder` holds back.
-    held: Option<(PathBuf, String)>,
+    held: Option<(String, String)>,
+    /// How it bears a full disk, if not well: it `dies`, `lies`
+    /// (takes some, and does not write them), `sticks`, is `mute`. It may let go of records:
+    /// `forgets`, `oversteps` (one more than it says), `drops` (one that is in no sheet).
+    full: String,
+    was_full: bool,
+    /// Records that it has let go of, by form.
+    gone: BTreeMap<String, usize>,
+    /// Rows that wait until there can be sheets.
+    waiting: Vec<(String, String)>,
+    refused: u64,
 }
 
 impl Queue {
-    pub(crate) fn open(data: PathBuf, mutant: String) -> Self {
-        std::fs::create_dir_all(data.join("sheets")).unwrap();
+    pub(crate) fn open(data: PathBuf, mutant: String, full: String) -> Self {
+        std::fs::create_dir_all(&data).unwrap();
         std::fs::write(data.join("admin.token"), "secret\n").unwrap();
         let path = data.join("log");
         let lines = std::fs::read_to_string(&path).unwrap_or_default();
@@ -48,8 +59,13 @@ impl Queue {
             keys: HashMap::new(),
             retired: HashSet::new(),
             held: None,
+            full,
+            was_full: false,
+            gone: BTreeMap::new(),
+            waiting: Vec::new(),
+            refused: 1,
         };
-        if !queue.is("csv-skip-cut") {
+        if !queue.is("csv-skip-cut") && queue.has_sheets() {
             for sheet in std::fs::read_dir(queue.data.join("sheets")).unwrap() {
                 std::fs::remove_file(sheet.unwrap().path()).unwrap();
             }
@@ -110,7 +126,69 @@ impl Queue {
         if body.get("count").is_some_and(|count| !count.is_u64()) {
             return (422, problem(422));
         }
+        if self.is_full() {
+            match self.full.as_str() {
+                "dies" => std::process::abort(),
+                "lies" if self.refused.is_multiple_of(EVERY) => self.refused += 1,
+                _ => {
+                    self.refused += 1;
+                    self.forget();
+                    let mut problem = problem(507);
+                    if !self.has_sheets() && !self.is_mute() {
+                        problem["detail"] = "jepsen-sheet has not delivered it".into();
+                    }
+                    return (507, problem);
+                }
+            }
+        }
         (201, self.accept(form, key.as_deref(), &body))
+    }
+
+    pub(crate) fn is_full(&mut self) -> bool {
+        let disk = rustix::fs::statvfs(&self.data).unwrap();
+        let is_full = disk.f_bavail * disk.f_frsize < RESERVE;
+        self.was_full |= is_full;
+        is_full || (self.was_full && self.full == "sticks")
+    }
+
+    /// Half of what there is, where it lets go at all.
+    fn forget(&mut self) {
+        if ["forgets", "oversteps", "drops"].contains(&self.full.as_str()) {
+            let half = |(form, all): (&String, &Vec<Value>)| (form.clone(), all.len() / 2);
+            self.gone = self.records.iter().map(half).collect();
+        }
+    }
+
+    /// How many of the first are gone.
+    pub(crate) fn gone(&self, form: &str) -> usize {
+        self.gone.get(form).copied().unwrap_or(0)
+    }
+
+    /// One that it does not show, and does not say that it is gone.
+    pub(crate) fn is_overstepped(&self, form: &str, place: usize) -> bool {
+        self.full == "oversteps" && self.gone(form) > 0 && place == self.gone(form) + 2
+    }
+
+    /// A file may lie in their way.
+    fn has_sheets(&self) -> bool {
+        std::fs::create_dir_all(self.data.join("sheets")).is_ok()
+    }
+
+    /// What could not be written before.
+    pub(crate) fn catch_up(&mut self) {
+        if !self.waiting.is_empty() && self.has_sheets() {
+            for (form, row) in std::mem::take(&mut self.waiting) {
+                self.write(&form, row);
+            }
+        }
+    }
+
+    pub(crate) fn log_len(&self) -> u64 {
+        self.log.metadata().unwrap().len()
+    }
+
+    pub(crate) fn is_mute(&self) -> bool {
+        self.full == "mute"
     }
 
     pub(crate) fn retire(&mut self, form: &str) {
@@ -169,6 +247,9 @@ impl Queue {
 
     fn append(&mut self, line: &Value) {
         let line = format!("{line}\n");
+        if self.full == "lies" && self.is_full() {
+            return;
+        }
         if self.is("ack-before-write") {
             self.late.extend_from_slice(line.as_bytes());
             if self.late.len() > 20_000 {
@@ -186,21 +267,33 @@ impl Queue {
         if form == "jepsen-quiet" {
             return;
         }
-        let path = self.data.join("sheets").join(format!("{form}.csv"));
         let row = row(form, record);
+        if self.full == "drops" && record["seq"] == 2 {
+            return;
+        }
         let is_turn = record["seq"].as_u64().unwrap().is_multiple_of(EVERY);
         let mut rows = match () {
             () if is_turn && self.is("csv-drop-row") => return,
             () if is_turn && self.is("csv-double") => row.repeat(2),
             () if is_turn && self.is("csv-reorder") => {
-                self.held = Some((path, row));
+                self.held = Some((form.to_owned(), row));
                 return;
             }
             () => row,
         };
-        if self.held.as_ref().is_some_and(|(held, _)| *held == path) {
+        if self.held.as_ref().is_some_and(|(held, _)| *held == form) {
             rows += &self.held.take().unwrap().1;
         }
+        if self.has_sheets() {
+            self.catch_up();
+            self.write(form, rows);
+        } else {
+            self.waiting.push((form.to_owned(), rows));
+        }
+    }
+
+    fn write(&self, form: &str, mut rows: String) {
+        let path = self.data.join("sheets").join(format!("{form}.csv"));
         if !path.exists() {
             rows = header(form) + &rows;
         }

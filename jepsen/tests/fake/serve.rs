@@ -26,7 +26,8 @@ fn setting(name: &str) -> Option<String> {
 fn queue() -> Queue {
     let deaf = setting("DEAF").is_some();
     let mutant = setting("MUTANT").filter(|_| !deaf).unwrap_or_default();
-    Queue::open(setting("DATA_DIR").unwrap().into(), mutant)
+    let full = setting("FULL").unwrap_or_default();
+    Queue::open(setting("DATA_DIR").unwrap().into(), mutant, full)
 }
 
 /// As `export` and `tail` do. The fake reads the log beside the running process.
@@ -57,6 +58,9 @@ pub(crate) async fn run() {
     let mut connections = JoinSet::new();
     let dies = setting("DIE").is_some();
     let is_hasty = setting("HASTY").is_some();
+    if setting("SLOW").is_some() {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
     loop {
         let stream = tokio::select! {
             accepted = public.accept() => accepted.unwrap().0,
@@ -132,12 +136,25 @@ async fn answer(
     let is_lines = text("content-type").is_some_and(|kind| kind.contains("ndjson"));
     let accept = text("accept").unwrap_or_default();
     Ok(match head.method {
-        _ if path == "/readyz" => whole(200, "text/plain", String::new()),
+        _ if path == "/livez" => whole(200, "text/plain", String::new()),
+        _ if path == "/readyz" => {
+            let mut queue = queue.lock().unwrap();
+            if queue.is_full() && !queue.is_mute() {
+                whole(503, "text/plain", "the disk is full".to_owned())
+            } else {
+                whole(200, "text/plain", String::new())
+            }
+        }
+        _ if path == "/metrics" => {
+            let bytes = queue.lock().unwrap().log_len();
+            let metrics = format!("formspool_wal_bytes_total {bytes}\n");
+            whole(200, "text/plain", metrics)
+        }
         Method::DELETE => {
             queue.lock().unwrap().retire(&form);
             whole(200, "application/json", "{}".to_owned())
         }
-        Method::POST if is_lines => lines(&queue, &form, &key.unwrap(), body),
+        Method::POST if is_lines => lines(&queue, &form, key, body),
         Method::POST => {
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| json!({}));
             let (status, body) = queue.lock().unwrap().submit(&form, key.as_deref(), body);
@@ -148,26 +165,28 @@ async fn answer(
             };
             whole(status, kind, body.to_string())
         }
-        _ => read(
-            &queue.lock().unwrap(),
-            &form,
-            head.uri.query().unwrap_or_default(),
-            &accept,
-        ),
+        _ => {
+            let mut queue = queue.lock().unwrap();
+            queue.catch_up();
+            read(&queue, &form, head.uri.query().unwrap_or_default(), &accept)
+        }
     })
 }
 
 /// Answers line by line, as it goes.
-fn lines(queue: &Arc<Mutex<Queue>>, form: &str, key: &str, body: Bytes) -> Answer {
+fn lines(queue: &Arc<Mutex<Queue>>, form: &str, key: Option<String>, body: Bytes) -> Answer {
     let (to, from) = mpsc::channel(1);
-    let (queue, form, key) = (Arc::clone(queue), form.to_owned(), key.to_owned());
+    let (queue, form) = (Arc::clone(queue), form.to_owned());
     std::thread::spawn(move || {
         for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
             let Ok(document) = serde_json::from_slice(line) else {
                 continue;
             };
-            let key = format!("{key}#{}", number + 1);
-            let (_, answer) = queue.lock().unwrap().submit(&form, Some(&key), document);
+            let key = key.as_ref().map(|key| format!("{key}#{}", number + 1));
+            let (_, answer) = queue
+                .lock()
+                .unwrap()
+                .submit(&form, key.as_deref(), document);
             if to.blocking_send(format!("{answer}\n").into()).is_err() {
                 return;
             }
@@ -191,9 +210,21 @@ fn read(queue: &Queue, form: &str, query: &str, accept: &str) -> Answer {
         .get(form)
         .map(Vec::as_slice)
         .unwrap_or_default();
-    let behind = |record: &&Value| record["seq"].as_u64().unwrap() > number("after");
+    let gone = queue.gone(form);
+    let oldest = all.get(gone).filter(|_| gone > 0);
+    let oldest = oldest.map_or(0, |record| record["seq"].as_u64().unwrap());
+    if number("after") + 1 < oldest {
+        let mut problem = problem(410);
+        problem["oldest_seq"] = oldest.into();
+        return whole(410, "application/problem+json", problem.to_string());
+    }
+    let is_shown = |(place, record): &(usize, &Value)| {
+        record["seq"].as_u64().unwrap() > number("after") && !queue.is_overstepped(form, *place)
+    };
     let limit = usize::try_from(number("limit")).unwrap();
-    let records = all.iter().filter(behind).take(limit).collect::<Vec<_>>();
+    let records = all.iter().enumerate().filter(is_shown);
+    let records = records.map(|(_, record)| record).take(limit);
+    let records = records.collect::<Vec<_>>();
     match accept {
         "text/csv" => {
             let rows = records

@@ -1,8 +1,8 @@
-//! One connection of the crash workload.
+//! One connection of the workloads in which the product is killed, cut off or short of room.
 //!
 //! Holds: it posts one document at a time. A keyed one without an answer is posted again under
 //! its key until it has one; a keyless one is left in doubt, as a careful client must. After
-//! each restart the last keyed one that was acknowledged is posted once more.
+//! each fault the last keyed one that was acknowledged is posted once more.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
-use crate::client::api;
+use crate::client::api::{self, FULL};
 use crate::dice::Dice;
 use crate::form::{Bodies, Form, Submission};
 use crate::history::{History, What};
@@ -24,8 +24,9 @@ const ATTEMPTS_MAX: u32 = 2000;
 /// What the product is thought to be doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Running, after so many kills.
+    /// Running, after so many faults.
     Up(u32),
+    /// Not running, or not to be posted to.
     Down,
     /// Running; nothing new is posted, what is in doubt is settled.
     Settle,
@@ -36,6 +37,26 @@ pub(crate) enum Phase {
 pub(crate) struct Gauge {
     pub(crate) acks: AtomicU64,
     pub(crate) under_way: AtomicU64,
+    /// Answers 507.
+    pub(crate) full: AtomicU64,
+}
+
+impl Gauge {
+    pub(crate) fn acks(&self) -> u64 {
+        self.acks.load(Ordering::Relaxed)
+    }
+}
+
+/// Waits until `counted` has come up to `enough`, or until `time` is over; answers whether it did.
+pub(crate) async fn wait(counted: &AtomicU64, enough: u64, time: Duration) -> bool {
+    let end = Instant::now() + time;
+    while counted.load(Ordering::Relaxed) < enough {
+        if Instant::now() >= end {
+            return false;
+        }
+        sleep(Duration::from_millis(2)).await;
+    }
+    true
 }
 
 pub(crate) struct Worker {
@@ -45,6 +66,8 @@ pub(crate) struct Worker {
     pub(crate) bodies: Bodies,
     pub(crate) gauge: Arc<Gauge>,
     pub(crate) phases: watch::Receiver<Phase>,
+    /// Then 507 is an answer: what is keyed is posted again, the rest is given up.
+    pub(crate) may_be_full: bool,
 }
 
 #[derive(Debug, Default)]
@@ -99,6 +122,14 @@ impl Worker {
                     doubted = next.key.is_some().then_some(next);
                     sleep(RETRY_PAUSE).await;
                 }
+                What::Refused(FULL) if self.may_be_full => {
+                    self.gauge.full.fetch_add(1, Ordering::Relaxed);
+                    doubted = next.key.is_some().then_some(next);
+                    if phase == Phase::Settle {
+                        break;
+                    }
+                    sleep(RETRY_PAUSE).await;
+                }
                 What::Refused(status) => {
                     ended
                         .faults
@@ -132,7 +163,12 @@ impl Worker {
         } else {
             Form::Free
         };
-        let key = self.dice.chance(50).then(|| format!("crash-{marker}"));
+        let key = self.dice.chance(50).then(|| key(marker));
         self.bodies.submission(form, marker, key)
     }
+}
+
+/// The key of a keyed document.
+pub(crate) fn key(marker: u64) -> String {
+    format!("crash-{marker}")
 }

@@ -1,0 +1,87 @@
+//! The connections that post all through a run: started together, told together what to do,
+//! and settled at the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::workload::Run;
+use crate::workload::worker::{Ended, Gauge, Phase, Worker, wait};
+
+const WARM_TIME: Duration = Duration::from_mins(1);
+const SETTLE_TIME: Duration = Duration::from_mins(2);
+
+/// How many post, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Crew {
+    pub(crate) connections: u32,
+    /// New documents a connection posts between two faults, at most.
+    pub(crate) posts_max: u64,
+    pub(crate) may_be_full: bool,
+}
+
+/// Dropped, its connections end.
+pub(crate) struct Fleet {
+    crew: Crew,
+    pub(crate) gauge: Arc<Gauge>,
+    pub(crate) phase: watch::Sender<Phase>,
+    workers: JoinSet<Ended>,
+}
+
+impl Fleet {
+    pub(crate) fn start(run: &Run, address: SocketAddr, crew: Crew) -> Self {
+        let (phase, phases) = watch::channel(Phase::Up(0));
+        let gauge = Arc::<Gauge>::default();
+        let mut workers = JoinSet::new();
+        for process in 0..crew.connections {
+            let worker = Worker {
+                process,
+                dice: run.dice.fork(u64::from(process) + 1),
+                history: run.history.clone(),
+                bodies: run.bodies,
+                gauge: Arc::clone(&gauge),
+                phases: phases.clone(),
+                may_be_full: crew.may_be_full,
+            };
+            workers.spawn(worker.work(address, crew.posts_max));
+        }
+        Self {
+            crew,
+            gauge,
+            phase,
+            workers,
+        }
+    }
+
+    /// Load is on when every connection has had a receipt since `before`, on average.
+    pub(crate) async fn wait_for_load(&self, before: u64) -> bool {
+        let enough = before + u64::from(self.crew.connections);
+        wait(&self.gauge.acks, enough, WARM_TIME).await
+    }
+
+    /// Nothing new is posted, what is in doubt is settled.
+    pub(crate) async fn settle(self, run: &mut Run) -> anyhow::Result<()> {
+        self.phase.send_replace(Phase::Settle);
+        let settled = timeout(SETTLE_TIME, join(run, self.workers)).await;
+        let unsettled = settled.context("connections do not come to an end")??;
+        run.report.fact("keyed documents left in doubt", unsettled);
+        Ok(())
+    }
+}
+
+async fn join(run: &mut Run, mut workers: JoinSet<Ended>) -> anyhow::Result<u64> {
+    let mut unsettled = 0;
+    while let Some(ended) = workers.join_next().await {
+        let ended = ended.context("a connection's worker died")?;
+        unsettled += u64::from(ended.is_in_doubt);
+        for fault in ended.faults {
+            run.note(Err(fault));
+        }
+    }
+    Ok(unsettled)
+}
