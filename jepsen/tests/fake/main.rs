@@ -85,7 +85,7 @@ const TRIALS: &[(&[&str], i32, &str)] = &[
         "memory 1",
     ),
     (
-        &["restart", "--warm", "--mib", "1", "--within-s", "1"],
+        &["restart", "--warm", "--mib", "1", "--within-s", "20"],
         0,
         "acked 16000  found 16000",
     ),
