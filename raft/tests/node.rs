@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -603,15 +604,23 @@ async fn a_purge_may_be_cut_anywhere() {
 #[derive(Clone)]
 struct Gated {
     disk: FaultDisk,
-    is_shut: Arc<(Mutex<bool>, Condvar)>,
+    gate: Arc<Gate>,
 }
 
-struct GatedFile(Box<dyn File>, Arc<(Mutex<bool>, Condvar)>);
+#[derive(Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
+    /// How many syncs have come to it while it was shut.
+    came: AtomicUsize,
+}
+
+struct GatedFile(Box<dyn File>, Arc<Gate>);
 
 impl Gated {
     fn set(&self, is_shut: bool) {
-        *self.is_shut.0.lock().unwrap() = is_shut;
-        self.is_shut.1.notify_all();
+        *self.gate.is_shut.lock().unwrap() = is_shut;
+        self.gate.opened.notify_all();
     }
 }
 
@@ -623,8 +632,16 @@ impl File for GatedFile {
         self.0.write_at(buf, offset)
     }
     fn sync(&self) -> io::Result<()> {
-        let is_shut = self.1.0.lock().unwrap();
-        drop(self.1.1.wait_while(is_shut, |is_shut| *is_shut).unwrap());
+        let is_shut = self.1.is_shut.lock().unwrap();
+        if *is_shut {
+            self.1.came.fetch_add(1, Ordering::SeqCst);
+        }
+        drop(
+            self.1
+                .opened
+                .wait_while(is_shut, |is_shut| *is_shut)
+                .unwrap(),
+        );
         self.0.sync()
     }
     fn len(&self) -> io::Result<u64> {
@@ -638,7 +655,7 @@ impl File for GatedFile {
 impl Disk for Gated {
     fn open(&self, path: &Path, how: storage::Open) -> io::Result<Box<dyn File>> {
         let file = self.disk.open(path, how)?;
-        Ok(Box::new(GatedFile(file, Arc::clone(&self.is_shut))))
+        Ok(Box::new(GatedFile(file, Arc::clone(&self.gate))))
     }
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         self.disk.create_dir_all(dir)
@@ -674,7 +691,7 @@ impl Disk for Gated {
 async fn what_was_appended_under_a_looser_policy_is_synced_before_always_is_promised() {
     let disk = Gated {
         disk: FaultDisk::new(),
-        is_shut: Arc::default(),
+        gate: Arc::default(),
     };
     let shared = Arc::new(disk.clone());
     let start = Node::start(
@@ -693,9 +710,19 @@ async fn what_was_appended_under_a_looser_policy_is_synced_before_always_is_prom
     node.propose(define("before")).await.unwrap();
     let mut tightened = tokio::task::JoinSet::new();
     tightened.spawn(node.submit(set(Policy::Always)).await.unwrap());
-    // It never comes while the gate is shut, so this waits for nothing when all is well.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let early = tightened.try_join_next().is_some();
+    // Either a sync stands at the gate, or the answer has come without one.
+    let began = std::time::Instant::now();
+    let mut early = false;
+    while !early && disk.gate.came.load(Ordering::SeqCst) == 0 {
+        early = tightened.try_join_next().is_some();
+        assert!(began.elapsed() < LIMIT, "neither a sync nor an answer");
+        tokio::task::yield_now().await;
+    }
+    // An answer that does not wait for that sync gets every chance to come.
+    for _ in 0..20_000 {
+        early |= tightened.try_join_next().is_some();
+        tokio::task::yield_now().await;
+    }
     assert!(!early, "acknowledged without a sync");
     disk.set(false);
     let told = tokio::time::timeout(LIMIT, tightened.join_next()).await;
