@@ -180,6 +180,13 @@ fn paths(dir: &Path) -> [PathBuf; 2] {
     [dir.join("hardstate.0"), dir.join("hardstate.1")]
 }
 
+/// Of two whole copies the one that was written last.
+fn newer(one: Option<HardState>, two: Option<HardState>) -> Option<HardState> {
+    one.into_iter()
+        .chain(two)
+        .max_by_key(|state| state.generation)
+}
+
 /// Reads them, from the device where the system lets us, after what a crashed process had written
 /// was made durable.
 pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
@@ -202,10 +209,7 @@ pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<Found, Error> {
             seen = Some(path);
         }
         let state = HardState::decode(bytes.get(..count).unwrap_or_default());
-        best = match (best, state) {
-            (Some(one), Some(two)) if one.generation >= two.generation => Some(one),
-            (one, two) => two.or(one),
-        };
+        best = newer(best, state);
     }
     Ok(match (best, seen) {
         (Some(state), _) => Found::Whole(state),
@@ -220,11 +224,7 @@ pub(super) fn peek(disk: &dyn Disk, dir: &Path) -> Result<Option<HardState>, Err
     for path in paths(dir) {
         if disk.exists(&path).map_err(Error::io("look for", &path))? {
             let bytes = disk.read(&path).map_err(Error::io("read", &path))?;
-            let state = HardState::decode(&bytes);
-            best = best
-                .into_iter()
-                .chain(state)
-                .max_by_key(|state| state.generation);
+            best = newer(best, HardState::decode(&bytes));
         }
     }
     Ok(best)

@@ -11,18 +11,16 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::batch::{Batch, Place};
 use super::core::{Core, Parts};
 use super::damage::{Damage, Floor};
 use super::directory::Directory;
 use super::entry::Recovered;
-use super::format::BLOCK_LEN;
 use super::hardstate::{self, Found, HardFiles, HardState};
 use super::mode::mode_on;
 use super::record::Record;
 use super::recovery::{self, Scan};
 use super::rotation::{self, Stand};
-use super::writer::{Tail, Writer};
+use super::writer::Writer;
 use super::{Handle, Wal, pool, random, scrub, writer};
 use crate::command::Policy;
 use crate::config::WalConfig;
@@ -62,7 +60,7 @@ pub(super) fn open(
     }
 
     directory.remove_unfinished()?;
-    let mut hard = HardFiles::open(directory.disk(), dir, {
+    let hard = HardFiles::open(directory.disk(), dir, {
         let before = hard.unwrap_or_else(|| HardState::new(scan.uuid));
         HardState {
             vote: greater(before.vote, scan.chart.head.marks.vote),
@@ -88,10 +86,10 @@ pub(super) fn open(
         floor: hard.now.floor,
     }));
     core.pool.fill(rooms, next_room);
-    let tail = begin(&core, &scan, &mut hard)?;
+    let writer = begin(&core, &scan, hard)?;
     rotation::sweep(&core)?;
     let recovered = recovered(&core, is_new, findings);
-    let wal = start(&core, tail, hard)?;
+    let wal = start(&core, writer)?;
     Ok((wal, recovered))
 }
 
@@ -189,7 +187,7 @@ fn greater(one: Option<super::Vote>, two: Option<super::Vote>) -> Option<super::
 
 /// Where writing begins: in the last segment if nothing was ever written to it, else in a new one,
 /// which takes along what the stream of the old one lacks.
-fn begin(core: &Core, scan: &Scan, hard: &mut HardFiles) -> Result<Tail, Error> {
+fn begin(core: &Arc<Core>, scan: &Scan, hard: HardFiles) -> Result<Writer, Error> {
     let stand = Stand {
         next_batch: scan.next_batch,
         chain: scan.chain,
@@ -203,70 +201,32 @@ fn begin(core: &Core, scan: &Scan, hard: &mut HardFiles) -> Result<Tail, Error> 
         None => core.pool.any_path().unwrap_or_default(),
     };
     core.set_mode(mode_on(core.directory.disk(), &probed)?);
-    let mut tail = if let Some(end) = unused {
+    let tail = if let Some(end) = unused {
         rotation::open_tail(core, &end.header, stand)?
     } else {
         let room = core.pool.take(core, core.config.segment_bytes)?;
         let last = core.state().segments.back().map(|known| known.info.id);
         rotation::begin(core, last.unwrap_or_default().next(), &room, stand)?
     };
+    let mut writer = Writer {
+        policy: core.config.fsync,
+        core: Arc::clone(core),
+        wants_mark: false,
+        is_over: false,
+        dirty_since: None,
+        tail,
+        hard,
+    };
     // A vote that only hardstate has goes into the stream too, so that its headers say it.
-    let lacks_vote = hard.now.vote != core.state().chart.head.marks.vote;
-    let vote = hard.now.vote.filter(|_| lacks_vote).map(Record::Vote);
-    let records: Vec<Record> = vote.into_iter().chain(scan.salvaged.clone()).collect();
-    write_first(core, &mut tail, records)?;
-    hard.save(|hard| hard.has_log = true)?;
+    let vote = writer.hard.now.vote;
+    let lacks_vote = vote != core.state().chart.head.marks.vote;
+    let vote = vote.filter(|_| lacks_vote).map(Record::Vote);
+    writer.write_first(vote.into_iter().chain(scan.salvaged.iter().cloned()))?;
+    writer.hard.save(|hard| hard.has_log = true)?;
     if let Some(end) = scan.end.filter(|end| !recovery::is_unused(end)) {
         rotation::seal(core, &end, stand)?;
     }
-    Ok(tail)
-}
-
-/// Writes records, durably, before anybody else writes.
-fn write_first(core: &Core, tail: &mut Tail, records: Vec<Record>) -> Result<(), Error> {
-    let mut records = records.into_iter().peekable();
-    while records.peek().is_some() {
-        let mut batch = Batch::default();
-        batch.clear(tail.salt);
-        while let Some(record) = records.next_if(|next| batch.takes(next, usize::MAX)) {
-            batch.push(record);
-        }
-        let offset = tail.offset;
-        assert!(
-            offset + batch.padded_len() as u64 <= tail.data_end,
-            "what was salvaged was one batch, and a new segment has room for one"
-        );
-        let end = offset + batch.padded_len() as u64;
-        let (bytes, len, crc) = batch.seal(Place {
-            seq: tail.next_batch,
-            chain: tail.chain,
-            synced_upto: tail.synced_upto,
-            has_zeros_behind: tail.is_recycled && end < tail.data_end,
-        });
-        let path = core.directory.path_of(tail.segment);
-        tail.file
-            .write_at(bytes, offset)
-            .map_err(Error::io("write", &path))?;
-        tail.file.sync().map_err(Error::io("sync", &path))?;
-        tail.offset += len as u64;
-        tail.chain = crc;
-        tail.synced_upto = tail.next_batch;
-        tail.next_batch += 1;
-        let mut state = core.state();
-        let applied = state.chart.apply(batch.records(), tail.segment, offset);
-        assert_eq!(Ok(()), applied, "what is whole follows what was");
-        state.head = state.chart.head;
-        if let Some(active) = state.segments.back_mut() {
-            active.info.bytes = tail.offset;
-            active.chain = crc;
-            active.info.last = batch.entries().map(|(_, last)| last).max(active.info.last);
-        }
-    }
-    debug_assert!(
-        tail.offset.is_multiple_of(BLOCK_LEN as u64),
-        "batches begin on blocks"
-    );
-    Ok(())
+    Ok(writer)
 }
 
 fn recovered(core: &Core, is_new: bool, damage: Vec<Damage>) -> Recovered {
@@ -286,16 +246,8 @@ fn recovered(core: &Core, is_new: bool, damage: Vec<Damage>) -> Recovered {
 }
 
 /// Starts the threads.
-fn start(core: &Arc<Core>, tail: Tail, hard: HardFiles) -> Result<Wal, Error> {
-    let writer = writer::spawn(Writer {
-        policy: core.config.fsync,
-        core: Arc::clone(core),
-        wants_mark: false,
-        is_over: false,
-        dirty_since: None,
-        tail,
-        hard,
-    })?;
+fn start(core: &Arc<Core>, writer: Writer) -> Result<Wal, Error> {
+    let writer = writer::spawn(writer)?;
     let handle = Handle {
         core: Arc::clone(core),
         threads: Mutex::default(),

@@ -49,6 +49,18 @@ impl Record {
         RECORD_HEADER_LEN + round_up(self.payload().len(), 8)
     }
 
+    /// The index of the entry, if it is one.
+    pub(super) fn entry_index(&self) -> Option<Index> {
+        match self {
+            Self::Entry(entry) => Some(entry.id.index),
+            Self::Vote(_)
+            | Self::TruncateAfter(_)
+            | Self::PurgeUpto(_)
+            | Self::Committed(_)
+            | Self::Repaired(_) => None,
+        }
+    }
+
     /// The entry, if it is one.
     pub(crate) fn into_entry(self) -> Option<Entry> {
         match self {

@@ -444,14 +444,7 @@ impl Scan {
 
 /// First and last index of the entries among `records`.
 fn range(records: &[Record]) -> Option<(Index, Index)> {
-    let mut indexes = records.iter().filter_map(|record| match record {
-        Record::Entry(entry) => Some(entry.id.index),
-        Record::Vote(_)
-        | Record::TruncateAfter(_)
-        | Record::PurgeUpto(_)
-        | Record::Committed(_)
-        | Record::Repaired(_) => None,
-    });
+    let mut indexes = records.iter().filter_map(Record::entry_index);
     let first = indexes.next()?;
     Some((first, indexes.last().unwrap_or(first)))
 }

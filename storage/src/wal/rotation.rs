@@ -11,12 +11,11 @@
 
 use std::sync::Arc;
 
-use super::bytes::round_up;
 use super::core::Core;
 use super::directory::Room;
 use super::entry::{SegmentId, SegmentInfo};
-use super::footer::{Footer, segment_len_for};
-use super::format::{BLOCK_LEN, FIRST_BATCH_AT, SegmentHeader, VERSION};
+use super::footer::{Footer, data_end, segment_len_for};
+use super::format::{FIRST_BATCH_AT, SegmentHeader, VERSION};
 use super::mode::WriteMode;
 use super::random;
 use super::recovery::{End, Known};
@@ -40,24 +39,39 @@ impl Writer {
             next_batch: tail.next_batch,
             chain: tail.chain,
         };
-        let footer = footer(&self.core, tail.segment, tail.offset, stand);
-        if let Some(footer) = footer.and_then(|footer| footer.encode(tail.salt, tail.segment_len)) {
-            let path = self.core.directory.path_of(tail.segment);
-            tail.file
-                .write_at(&footer, tail.data_end)
-                .map_err(Error::io("write the footer of", path))?;
-        }
-        let len = len_for(&self.core, data_len);
+        let sealed = Sealed {
+            id: tail.segment,
+            salt: tail.salt,
+            len: tail.segment_len,
+            end: tail.offset,
+        };
+        write_footer(&self.core, &*tail.file, sealed, stand)?;
+        let len = segment_len_for(data_len).max(self.core.config.segment_bytes);
         let room = self.core.pool.take(&self.core, len)?;
         self.tail = begin(&self.core, tail.segment.next(), &room, stand)?;
         Ok(())
     }
 }
 
-fn len_for(core: &Core, data_len: u64) -> u64 {
-    // A block more, for the zeros behind a batch in a recycled file.
-    let data_len = round_up(usize::try_from(data_len).unwrap_or(usize::MAX), BLOCK_LEN) as u64;
-    segment_len_for(data_len).max(core.config.segment_bytes)
+/// A segment that nothing is appended to any more.
+#[derive(Clone, Copy)]
+struct Sealed {
+    id: SegmentId,
+    salt: u64,
+    len: u64,
+    /// Where its last batch ends.
+    end: u64,
+}
+
+/// Writes the footer, if the segment gets one.
+fn write_footer(core: &Core, file: &dyn File, sealed: Sealed, stand: Stand) -> Result<(), Error> {
+    let Sealed { id, salt, len, end } = sealed;
+    let footer = footer(core, id, end, stand).and_then(|footer| footer.encode(salt, len));
+    footer.map_or(Ok(()), |footer| {
+        let path = core.directory.path_of(id);
+        file.write_at(&footer, data_end(len))
+            .map_err(Error::io("write the footer of", path))
+    })
 }
 
 /// `None`: it has to be read through at every start.
@@ -151,13 +165,14 @@ pub(super) fn seal(core: &Core, end: &End, stand: Stand) -> Result<(), Error> {
     let id = header.id;
     let path = core.directory.path_of(id);
     let file = core.directory.open(id, Open::Write)?;
-    if let Some(footer) = footer(core, id, end.offset, stand)
-        .and_then(|footer| footer.encode(header.salt, header.segment_len))
-    {
-        file.write_at(&footer, header.data_end())
-            .map_err(Error::io("write the footer of", &path))?;
-        file.sync().map_err(Error::io("sync", &path))?;
-    }
+    let sealed = Sealed {
+        id,
+        salt: header.salt,
+        len: header.segment_len,
+        end: end.offset,
+    };
+    write_footer(core, &*file, sealed, stand)?;
+    file.sync().map_err(Error::io("sync", &path))?;
     let unused = header.data_end().saturating_sub(end.offset);
     if unused > 0 {
         file.release(end.offset, unused)

@@ -44,19 +44,12 @@ pub(super) fn all(salt: u64, header: &BatchHeader, mut body: &[u8]) -> Vec<Recor
 
 /// Entries come in the order of their indexes, and only those that the header says.
 fn fits(header: &BatchHeader, before: &[Record], record: &Record) -> bool {
-    let Record::Entry(entry) = record else {
+    let Some(index) = record.entry_index() else {
         return true;
     };
-    let last = before.iter().rev().find_map(|record| match record {
-        Record::Entry(entry) => Some(entry.id.index),
-        Record::Vote(_)
-        | Record::TruncateAfter(_)
-        | Record::PurgeUpto(_)
-        | Record::Committed(_)
-        | Record::Repaired(_) => None,
-    });
+    let last = before.iter().rev().find_map(Record::entry_index);
     let is_said = header
         .entries
-        .is_some_and(|(first, last)| (first..=last).contains(&entry.id.index));
-    is_said && last < Some(entry.id.index)
+        .is_some_and(|(first, last)| (first..=last).contains(&index));
+    is_said && last < Some(index)
 }

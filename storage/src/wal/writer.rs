@@ -312,6 +312,30 @@ impl Writer {
         self.write_lone(None)
     }
 
+    /// Writes records, durably, before anybody else writes: what the stream lacks at a start.
+    pub(super) fn write_first(
+        &mut self,
+        records: impl Iterator<Item = Record>,
+    ) -> Result<(), Error> {
+        let mut records = records.peekable();
+        while records.peek().is_some() {
+            let mut batch = Batch::default();
+            batch.clear(self.tail.salt);
+            while let Some(record) = records.next_if(|next| batch.takes(next, usize::MAX)) {
+                batch.push(record);
+            }
+            assert!(
+                self.fits(batch.padded_len()),
+                "what was salvaged was one batch, and a new segment has room for one"
+            );
+            self.write_batch(&mut batch)?;
+            self.sync()?;
+        }
+        let mut state = self.core.state();
+        state.head = state.chart.head;
+        Ok(())
+    }
+
     fn write_lone(&mut self, record: Option<Record>) -> Result<(), Error> {
         let mut batch = Batch::default();
         batch.clear(self.tail.salt);
