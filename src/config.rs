@@ -40,6 +40,10 @@ pub struct Config {
     pub retention: retention::Config,
     /// Agreement.
     pub raft: raft::Config,
+    /// The listener for other members.
+    pub peer: raft::PeerConfig,
+    /// The other members.
+    pub cluster: raft::ClusterConfig,
     /// Delivery.
     pub bridge: bridge::Config,
     /// Logs.
@@ -64,6 +68,8 @@ pub struct Admin {
 pub struct Stop {
     /// How long each stage may take to finish what is at hand.
     pub grace_ms: u64,
+    /// In a cluster: how long a node goes on serving after it has said that it is not ready.
+    pub linger_ms: u64,
 }
 
 /// Wall time.
@@ -77,7 +83,10 @@ pub struct Clock {
 
 impl Default for Stop {
     fn default() -> Self {
-        Self { grace_ms: 8_000 } // longer than ingest and bridge drain; all of them within 30 s
+        Self {
+            grace_ms: 8_000,  // longer than ingest and bridge drain; all of them within 30 s
+            linger_ms: 5_000, // what load balancers need to notice
+        }
     }
 }
 
@@ -94,6 +103,8 @@ impl Default for Config {
             state: storage::StateConfig::default(),
             retention: retention::Config::default(),
             raft: raft::Config::default(),
+            peer: raft::PeerConfig::default(),
+            cluster: raft::ClusterConfig::default(),
             bridge: bridge::Config::default(),
             log: telemetry::Config::default(),
             stop: Stop::default(),
@@ -134,6 +145,7 @@ impl Config {
                 .into_iter()
                 .map(|problem| format!("raft.{problem}")),
         );
+        problems.extend(self.peer.problems(&self.cluster));
         problems.extend(self.bridge.problems());
         problems.extend(self.log.problems());
         problems

@@ -16,11 +16,15 @@ use storage::{
 use tokio::sync::watch;
 
 use crate::forms::Registry;
+use crate::node::is_applied_here;
 use crate::stage::Stage;
 
 /// An idle lane looks at its form's head at most this often, however busy other forms are: with
 /// hundreds of lanes, looking at every entry would cost more than the entries.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// As long as a command that was forwarded may take to be applied here too.
+const APPLIED_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The queue of one node.
 pub struct LogFeed {
@@ -91,10 +95,14 @@ impl LogFeed {
 
     async fn propose(&self, command: Command) -> Result<(), FeedError> {
         let applied = self.node.propose(encode_command(&command)).await;
-        match applied
-            .map_err(|error| FeedError::Again(error.to_string()))?
-            .outcome
-        {
+        let applied = applied.map_err(|error| FeedError::Again(error.to_string()))?;
+        // What the pump reads next must show it, also where another node leads.
+        if !is_applied_here(&self.node, applied.log_id.index, APPLIED_TIME_MAX).await {
+            return Err(FeedError::Again(
+                "it is committed, and not applied here yet".to_owned(),
+            ));
+        }
+        match applied.outcome {
             Outcome::Fenced | Outcome::Missing => Err(FeedError::Fenced),
             Outcome::Done
             | Outcome::Pack(_)

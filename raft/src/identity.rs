@@ -5,7 +5,7 @@
 //!  ├ magic ──┼ version ┼ flags ┼ node ───┼ boot ───┼ cluster ────┼ crc32 ─┤
 //! ```
 //! Numbers are little-endian; `crc32` covers the 40 bytes before it. Flags: 1 = had peers,
-//! 2 = provisional.
+//! 2 = provisional, 4 = joining.
 //!
 //! Holds: the file is replaced atomically and synced before anything is done under the new `boot`,
 //! so two lives of a node never carry the same one; an address is no part of it.
@@ -24,6 +24,7 @@ const VERSION: u16 = 1;
 const LEN: usize = 44;
 const HAD_PEERS: u16 = 1;
 const PROVISIONAL: u16 = 2;
+const JOINING: u16 = 4;
 
 /// A cluster's name: 128 random bits, shown as a UUID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Identity {
     pub ever_had_peers: bool,
     /// Its first membership entry is not applied yet.
     pub is_provisional: bool,
+    /// It has a number and does not vote yet.
+    pub is_joining: bool,
 }
 
 impl Identity {
@@ -65,7 +68,7 @@ impl Identity {
     /// The first node of a new cluster.
     pub(crate) fn genesis(data_dir: &Path) -> Result<Self, Error> {
         let mut cluster = [0; 16];
-        getrandom::fill(&mut cluster).map_err(|error| Error::Identity {
+        storage::simulation::fill(&mut cluster).map_err(|error| Error::Identity {
             path: Self::path(data_dir),
             what: format!("the system gives no random bytes for a cluster id: {error}"),
         })?;
@@ -79,6 +82,7 @@ impl Identity {
             boot: 0,
             ever_had_peers: false,
             is_provisional: true,
+            is_joining: false,
         })
     }
 
@@ -138,6 +142,9 @@ fn encode(identity: &Identity) -> Vec<u8> {
     if identity.is_provisional {
         flags |= PROVISIONAL;
     }
+    if identity.is_joining {
+        flags |= JOINING;
+    }
     let mut out = Vec::with_capacity(LEN);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&VERSION.to_le_bytes());
@@ -172,7 +179,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, String> {
         return Err("it is damaged: the checksum does not fit".to_owned());
     }
     let flags = u16::from_le_bytes(flags);
-    if flags & !(HAD_PEERS | PROVISIONAL) != 0 {
+    if flags & !(HAD_PEERS | PROVISIONAL | JOINING) != 0 {
         return Err(format!("it has unknown flags {flags:#x}"));
     }
     Ok(Identity {
@@ -181,6 +188,7 @@ fn decode(bytes: &[u8]) -> Result<Identity, String> {
         boot: u64::from_le_bytes(boot),
         ever_had_peers: flags & HAD_PEERS != 0,
         is_provisional: flags & PROVISIONAL != 0,
+        is_joining: flags & JOINING != 0,
     })
 }
 
@@ -202,6 +210,7 @@ mod tests {
             boot: 5,
             ever_had_peers: true,
             is_provisional: false,
+            is_joining: false,
         }
     }
 

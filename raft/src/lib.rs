@@ -6,18 +6,41 @@
 //! Holds: openraft's types stop at this crate's edge (the modules named `testing` aside, which
 //! openraft's own test suite needs); what is written to disk is our own encoding, never openraft's.
 
+mod aside;
+mod blocking;
+mod bootstrap;
+mod cluster;
 mod codec;
 mod config;
+mod divergence;
 mod error;
+mod facts;
+mod floor;
+mod flow;
 mod forget;
+mod forward;
+mod gate;
 mod halt;
 mod identity;
 mod log_store;
 mod machine;
+mod members;
+mod mend;
 mod metrics;
+pub mod mutants;
 mod network;
 mod node;
+mod opening;
+mod peer;
 mod pending;
+mod pulse;
+mod react;
+mod receive;
+mod roster;
+mod rounds;
+#[cfg(feature = "testing")]
+mod runtime;
+mod sending;
 mod snapshot;
 mod start;
 mod status;
@@ -34,13 +57,15 @@ pub mod testing {
     pub use crate::types::Types;
 }
 
-pub use config::Config;
+pub use config::{ClusterConfig, Config, PeerConfig, TlsConfig};
 pub use error::Error;
 pub use forget::Forgotten;
 pub use identity::{ClusterId, Identity};
 pub use metrics::Metrics;
 pub use node::Node;
+pub use peer::transport::{Listener, Pipe, Tcp, Transport};
 pub use pending::{Applied, Pending};
-pub use start::Started;
+pub use roster::{DigestAt, Seat, Standing};
+pub use start::{Progress, Setup, Started};
 pub use status::{Member, Role, Status};
 pub use types::Peer;

@@ -7,22 +7,31 @@
 //!   whatever is acknowledged after them was written after them; if one fails, so does all after it.
 //! - Nothing is purged above the checkpoint that would take its place: whatever openraft asks for,
 //!   the log answers that with an error, which ends the node.
-//! - No read returns a hole: what lies within the log comes back whole or as an error.
+//! - No read returns a hole: what lies within the log comes back whole or as an error. One of several
+//!   waits for its peers to fill a hole; a single node ends with the error.
 
 use std::fmt::{self, Debug};
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use openraft::alias::{EntryOf, LogIdOf, VoteOf};
 use openraft::storage::{IOFlushed, LogState, RaftLogStorage};
 use openraft::{OptionalSend, RaftLogReader};
-use storage::{Index, Wal};
+use storage::{Health, Index, Wal};
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
+use crate::halt::Halt;
+use crate::mutants::{self, Mutant};
+use crate::pulse::Pulse;
 use crate::snapshot::Builder;
 use crate::types::{self, Types};
+
+/// Between two tries of a read that waits for a repair.
+const REPAIRED_AGAIN: Duration = Duration::from_millis(50);
 
 /// A clone reads and writes the same log.
 #[derive(Clone)]
@@ -30,6 +39,16 @@ pub struct LogStore {
     wal: Wal,
     read_bytes_max: usize,
     purging: Arc<dyn Purging>,
+    pulse: Pulse,
+    /// Peers fill holes: how long that is waited for.
+    patience: Option<Patience>,
+}
+
+/// Until this node stops.
+#[derive(Clone)]
+struct Patience {
+    halt: Halt,
+    closing: CancellationToken,
 }
 
 /// Who knows what may be purged.
@@ -67,7 +86,21 @@ impl LogStore {
             wal,
             read_bytes_max,
             purging,
+            pulse: Pulse::default(),
+            patience: None,
         }
+    }
+
+    /// From here on a read of a damaged entry waits until a peer has repaired it (see `mend`), or this
+    /// node stops. Whoever waits here, raft's own task too, keeps nobody from repairing; a leader that
+    /// waits is silent, and is followed by another.
+    pub(crate) fn wait_for_repairs(&mut self, halt: Halt, closing: CancellationToken) {
+        self.patience = Some(Patience { halt, closing });
+    }
+
+    /// How long the disk takes.
+    pub(crate) const fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// The part of `range` that the log holds.
@@ -89,11 +122,14 @@ impl LogStore {
     }
 
     /// At least one entry of a range that is not empty.
-    fn read(&self, range: Range<Index>) -> io::Result<Vec<EntryOf<Types>>> {
-        let entries = self
-            .wal
-            .read(range.clone(), self.read_bytes_max)
-            .map_err(io::Error::other)?;
+    async fn read(&self, range: Range<Index>) -> io::Result<Vec<EntryOf<Types>>> {
+        let entries = loop {
+            match self.wal.read(range.clone(), self.read_bytes_max) {
+                Ok(entries) => break entries,
+                Err(error @ storage::Error::Damaged { .. }) => self.wait(error).await?,
+                Err(error) => return Err(io::Error::other(error)),
+            }
+        };
         if entries.first().map(|entry| entry.id.index) != Some(range.start) {
             return Err(io::Error::other(format!(
                 "entry {} is not in the log",
@@ -101,6 +137,17 @@ impl LogStore {
             )));
         }
         entries.into_iter().map(types::entry_out).collect()
+    }
+
+    /// Waits a little for a repair, if there is hope for one.
+    async fn wait(&self, error: storage::Error) -> io::Result<()> {
+        let hope = self.patience.as_ref();
+        let hope = hope.filter(|hope| hope.halt.reason().is_none() && !hope.closing.is_cancelled());
+        if hope.is_none() {
+            return Err(io::Error::other(error));
+        }
+        tokio::time::sleep(REPAIRED_AGAIN).await;
+        Ok(())
     }
 }
 
@@ -112,7 +159,7 @@ impl RaftLogReader<Types> for LogStore {
         let mut range = self.held(&range);
         let mut entries = Vec::new();
         while range.start < range.end {
-            let read = self.read(range.clone())?;
+            let read = self.read(range.clone()).await?;
             range.start = Index(range.start.0 + read.len() as u64);
             entries.extend(read);
         }
@@ -128,7 +175,7 @@ impl RaftLogReader<Types> for LogStore {
         if range.start >= range.end {
             return Ok(Vec::new());
         }
-        self.read(range)
+        self.read(range).await
     }
 
     /// In pieces, so that applying a long log holds little of it in memory.
@@ -140,16 +187,23 @@ impl RaftLogReader<Types> for LogStore {
         R: RangeBounds<u64> + Clone + Debug + OptionalSend,
     {
         let range = self.held(&range);
+        // What was handed to a log that has failed is not in it: that must not be taken for its end.
+        let failed = match self.wal.health() {
+            Health::Poisoned(why) => Some(io::Error::other(why)),
+            Health::Ok | Health::Full(_) => None,
+        };
+        let failed = stream::iter(failed.map(Err));
         let log = self.clone();
-        stream::try_unfold((log, range), async |(log, mut range)| {
+        let entries = stream::try_unfold((log, range), async |(log, mut range)| {
             if range.start >= range.end {
                 return Ok(None);
             }
-            let entries = log.read(range.clone())?;
+            let entries = log.read(range.clone()).await?;
             range.start = Index(range.start.0 + entries.len() as u64);
             Ok::<_, io::Error>(Some((stream::iter(entries).map(Ok), (log, range))))
         })
-        .try_flatten()
+        .try_flatten();
+        failed.chain(entries)
     }
 
     async fn read_vote(&mut self) -> io::Result<Option<VoteOf<Types>>> {
@@ -176,6 +230,9 @@ impl RaftLogStorage<Types> for LogStore {
         let (sender, saved) = oneshot::channel();
         let done = Box::new(move |result| drop(sender.send(result)));
         self.wal.save_vote(types::vote_in(vote), done);
+        if mutants::is(Mutant::VoteNotSynced) {
+            return Ok(());
+        }
         match saved.await {
             Ok(result) => result.map_err(io::Error::other),
             Err(_) => unreachable!("the log answers each call once"),
@@ -190,7 +247,12 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogIdOf<Types>>> {
-        Ok(self.wal.committed().map(types::log_id_out))
+        // What a majority has is known before the own disk has it: after a crash the mark may be ahead
+        // of the log, and then all of the log is committed.
+        let committed = self.wal.committed();
+        let upto = committed.filter(|id| Some(id.index) <= self.wal.last().map(|last| last.index));
+        let upto = upto.or(self.wal.last().filter(|_| committed.is_some()));
+        Ok(upto.map(types::log_id_out))
     }
 
     async fn append<I>(&mut self, entries: I, flushed: IOFlushed<Types>) -> io::Result<()>
@@ -199,7 +261,10 @@ impl RaftLogStorage<Types> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let entries = entries.into_iter().map(types::entry_in).collect();
+        let pulse = self.pulse.clone();
+        pulse.begin();
         let done = Box::new(move |result: Result<(), storage::Error>| {
+            pulse.end();
             flushed.io_completed(result.map_err(io::Error::other));
         });
         self.wal.append(entries, done);
@@ -306,6 +371,20 @@ mod tests {
             payload: EntryPayload::Normal(Proposal(Bytes::from(vec![7; 100]))),
         };
         range.map(entry).collect()
+    }
+
+    /// What a majority has is known before the own disk has it; a crash takes the one and not the other.
+    #[tokio::test]
+    async fn a_mark_of_what_is_committed_is_never_ahead_of_the_log() {
+        let disk = FaultDisk::new();
+        let mut log = open(&disk, 250);
+        let all = entries(0..10);
+        log.save_committed(Some(all[9].log_id)).await.unwrap();
+        assert_eq!(log.read_committed().await.unwrap(), None, "an empty log");
+        log.blocking_append(all[..4].to_vec()).await.unwrap();
+        assert_eq!(log.read_committed().await.unwrap(), Some(all[3].log_id));
+        log.blocking_append(all[4..].to_vec()).await.unwrap();
+        assert_eq!(log.read_committed().await.unwrap(), Some(all[9].log_id));
     }
 
     #[tokio::test]

@@ -26,7 +26,7 @@ use futures::{Stream, TryStreamExt};
 use openraft::OptionalSend;
 use openraft::alias::{LogIdOf, SnapshotMetaOf, SnapshotOf, StoredMembershipOf};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
-use storage::{Checkpoints, Entry, EntryKind, Index, Policy, State, StateView, Wal};
+use storage::{Checkpoints, Entry, EntryKind, Index, Policy, State, StateView, Wal, simulation};
 use tokio::sync::{oneshot, watch};
 
 use crate::halt::Halt;
@@ -71,12 +71,28 @@ pub struct Machine {
 type Shared = Arc<Mutex<Option<Owner>>>;
 
 /// The applying thread, for whoever ends it.
-#[derive(Debug)]
 pub struct Applying {
     /// The index of the last applied entry.
     pub applied: watch::Receiver<Index>,
-    /// Ends with the state closed.
-    pub thread: JoinHandle<Result<(), storage::Error>>,
+    /// Ends with the state closed. `None`: all is applied where it is asked for.
+    thread: Option<JoinHandle<Result<(), storage::Error>>>,
+    owner: Shared,
+}
+
+impl Applying {
+    /// Waits until the state is closed. `None`: applying panicked.
+    pub fn end(self) -> Option<Result<(), storage::Error>> {
+        match self.thread {
+            Some(thread) => thread.join().ok(),
+            None => Some(close(&self.owner)),
+        }
+    }
+}
+
+impl fmt::Debug for Applying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Applying").finish_non_exhaustive()
+    }
 }
 
 impl Machine {
@@ -115,15 +131,23 @@ impl Machine {
         owner.follow_policy().map_err(io::Error::other)?;
         let owner = Arc::new(Mutex::new(Some(owner)));
         let shared = Arc::clone(&owner);
-        let thread = std::thread::Builder::new()
-            .name("apply".to_owned())
-            .spawn(move || run(&inbox, &shared))?;
+        let thread = if simulation::is_on() {
+            None
+        } else {
+            let builder = std::thread::Builder::new().name("apply".to_owned());
+            Some(builder.spawn(move || run(&inbox, &shared))?)
+        };
+        let applying = Applying {
+            applied,
+            thread,
+            owner: Arc::clone(&owner),
+        };
         let machine = Self {
             jobs,
             owner,
             snapshots,
         };
-        Ok((machine, Applying { applied, thread }))
+        Ok((machine, applying))
     }
 
     pub(crate) const fn snapshots(&self) -> &Builder {
@@ -148,7 +172,13 @@ impl Machine {
 
     async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> io::Result<T> {
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(job(reply)).map_err(|_| gone())?;
+        if simulation::is_on() {
+            if let Some(owner) = &mut *lock(&self.owner) {
+                owner.answer(job(reply));
+            }
+        } else {
+            self.jobs.send(job(reply)).map_err(|_| gone())?;
+        }
         answer.await.map_err(|_| gone())?
     }
 }
@@ -228,7 +258,11 @@ fn run(inbox: &Receiver<Job>, shared: &Shared) -> Result<(), storage::Error> {
             owner.answer(job);
         }
     }
-    match lock(shared).take() {
+    close(shared)
+}
+
+fn close(owner: &Shared) -> Result<(), storage::Error> {
+    match lock(owner).take() {
         Some(owner) => owner.state.close(),
         None => Ok(()),
     }
@@ -298,6 +332,7 @@ impl Owner {
     fn sync(&self) -> Result<(), storage::Error> {
         let (told, heard) = sync_channel(1);
         self.wal.sync(Box::new(move |done| drop(told.send(done))));
+        self.wal.hurry();
         match heard.recv() {
             Ok(done) => done,
             Err(_) => unreachable!("the log answers each call once"),

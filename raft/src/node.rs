@@ -7,24 +7,33 @@
 //! - After [`Node::close`] every queued command has ended, the log is synced and nothing of this
 //!   node runs any more.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use openraft::Raft;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
-use storage::{Index, Records, Sender, StateView, Term, Wal};
+use storage::{Disk, Index, NodeId, Records, Sender, StateView, Term, Wal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::blocking::blocking;
 use crate::error::Error;
+use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::identity::Identity;
 use crate::machine::{Applying, Machine};
 use crate::metrics::Metrics;
+use crate::peer::desk::Desk;
 use crate::pending::{Applied, Pending};
+use crate::pulse::Pulse;
+use crate::rounds::{Rounds, SILENCE};
+use crate::sending::Sending;
 use crate::snapshot::Builder;
 use crate::status::{Seen, Status};
 use crate::types::{Proposal, Types};
@@ -39,6 +48,23 @@ pub struct Node {
 pub(crate) struct Inner {
     pub(crate) raft: Raft<Types, Machine>,
     pub(crate) identity: Identity,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) data_dir: PathBuf,
+    /// Where the others reach this node; empty while there are none.
+    pub(crate) address: String,
+    pub(crate) desk: Arc<Desk>,
+    pub(crate) rounds: Rounds,
+    pub(crate) gate: Gate,
+    pub(crate) sending: Sending,
+    pub(crate) pulse: Pulse,
+    /// Members whose digests differ from this node's, and after which entry.
+    pub(crate) suspects: Mutex<BTreeMap<NodeId, Index>>,
+    /// This node is a member no more.
+    pub(crate) is_removed: AtomicBool,
+    /// Held while the members change.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// The beginning of this life.
+    pub(crate) since: tokio::time::Instant,
     pub(crate) wal: Wal,
     pub(crate) view: StateView,
     pub(crate) snapshots: Builder,
@@ -46,8 +72,15 @@ pub(crate) struct Inner {
     pub(crate) metrics: Metrics,
     pub(crate) applied: watch::Receiver<Index>,
     pub(crate) leadership: watch::Receiver<Option<Term>>,
+    pub(crate) leader: watch::Receiver<Option<NodeId>>,
+    /// Ends everything that talks to peers.
+    pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) is_closing: AtomicBool,
+    /// What the others are told of this node's own destinations.
+    pub(crate) delivered: AtomicU64,
+    /// Ends every wait for a repair of the log.
+    pub(crate) closing: CancellationToken,
     /// Taken by the one who closes.
     pub(crate) rest: Mutex<Option<Rest>>,
 }
@@ -60,8 +93,23 @@ pub(crate) struct Rest {
 }
 
 impl Node {
-    /// Queues a command.
+    /// Queues a command: here, or at the leader.
     pub async fn submit(&self, command: Bytes) -> Result<Pending, Error> {
+        let inner = &*self.inner;
+        let leader = *inner.leader.borrow();
+        match leader {
+            Some(leader) if leader != inner.identity.node => {
+                if inner.is_closing.load(Ordering::Acquire) {
+                    return Err(Error::Stopping);
+                }
+                self.forward(leader, command).await
+            }
+            Some(_) | None => self.submit_here(command).await,
+        }
+    }
+
+    /// Queues a command in this node's own log.
+    pub(crate) async fn submit_here(&self, command: Bytes) -> Result<Pending, Error> {
         let inner = &*self.inner;
         if inner.is_closing.load(Ordering::Acquire) {
             return Err(Error::Stopping);
@@ -80,6 +128,17 @@ impl Node {
     /// Queues a command and waits for its outcome.
     pub async fn propose(&self, command: Bytes) -> Result<Applied, Error> {
         self.submit(command).await?.await
+    }
+
+    /// As [`Node::propose`], but only where this node leads: for what is true of a leader alone.
+    pub async fn propose_here(&self, command: Bytes) -> Result<Applied, Error> {
+        self.submit_here(command).await?.await
+    }
+
+    /// Tells the others up to where this node's own destinations have everything: what lies above is
+    /// still read here.
+    pub fn tell_delivered(&self, upto: Index) {
+        self.inner.delivered.store(upto.0, Ordering::Relaxed);
     }
 
     /// Reads of what is applied here.
@@ -117,6 +176,11 @@ impl Node {
         self.inner.leadership.clone()
     }
 
+    /// Follows who leads, as far as this node knows.
+    pub fn leader(&self) -> watch::Receiver<Option<NodeId>> {
+        self.inner.leader.clone()
+    }
+
     /// How it stands.
     pub fn status(&self) -> Status {
         let inner = &*self.inner;
@@ -127,7 +191,12 @@ impl Node {
             cluster: inner.identity.cluster.to_string(),
             role: seen.role,
             term: seen.term,
-            leader: seen.leader,
+            // One that was not heard for long is nobody's leader, whatever the last vote says.
+            leader: seen.leader.filter(|leader| {
+                let me = inner.identity.node;
+                let is_heard = |ago| ago < SILENCE;
+                *leader == me || inner.desk.heard(*leader).is_some_and(is_heard)
+            }),
             last: seen.last,
             committed: seen.committed,
             applied: *inner.applied.borrow(),
@@ -147,6 +216,7 @@ impl Node {
     pub async fn close(self) -> Result<(), Error> {
         let inner = &*self.inner;
         inner.is_closing.store(true, Ordering::Release);
+        inner.closing.cancel();
         let rest = inner
             .rest
             .lock()
@@ -157,12 +227,13 @@ impl Node {
         };
         // It only fails where raft's own task had panicked, which `halt` has heard of.
         drop(inner.raft.shutdown().await);
+        inner.stop.cancel();
         inner.tasks.close();
         inner.tasks.wait().await;
         let wal = inner.wal.clone();
-        let ended = tokio::task::spawn_blocking(move || {
+        let ended = blocking(move || {
             let log = wal.close();
-            let state = applying.thread.join();
+            let state = applying.end();
             drop(lock);
             (log, state)
         });
@@ -171,7 +242,7 @@ impl Node {
         };
         let (log, state) = ended.await.map_err(|_| why("closing the log"))?;
         log?;
-        state.map_err(|_| why("applying"))??;
+        state.ok_or_else(|| why("applying"))??;
         Ok(())
     }
 

@@ -7,15 +7,18 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use storage::{LogId, Outcome};
 use tokio::sync::oneshot;
+use tokio::time::Sleep;
 
 use crate::error::Error;
+use crate::forward::{self, Forwarded};
 use crate::metrics::Metrics;
+use crate::peer::link::Line;
 use crate::types::{self, Answer, Types};
 
 /// A command that a majority has and that is applied here.
@@ -31,18 +34,48 @@ pub struct Applied {
 #[derive(Debug)]
 #[must_use = "a command whose outcome nobody hears may as well have failed"]
 pub struct Pending {
-    answer: oneshot::Receiver<ClientWriteResult<Types>>,
+    answer: Source,
     since: Instant,
     metrics: Metrics,
 }
 
+/// Where its outcome comes from.
+#[derive(Debug)]
+enum Source {
+    /// openraft, here.
+    Local(oneshot::Receiver<ClientWriteResult<Types>>),
+    /// The leader.
+    Remote {
+        answer: Forwarded,
+        line: Line,
+        /// Nothing is heard of a connection that a partition has cut: then it is given up.
+        limit: Pin<Box<Sleep>>,
+    },
+}
+
+/// A leader that leads answers sooner, or has lost its majority.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
 impl Pending {
+    /// A command that the leader was sent.
+    pub(crate) fn remote(metrics: Metrics, answer: Forwarded, line: Line) -> Self {
+        Self {
+            answer: Source::Remote {
+                answer,
+                line,
+                limit: Box::pin(tokio::time::sleep(ANSWER_MAX)),
+            },
+            since: Instant::now(),
+            metrics,
+        }
+    }
+
     /// And where openraft puts the answer.
     pub(crate) fn new(metrics: Metrics) -> (Self, Answer<ClientWriteResult<Types>>) {
         let (sender, answer) = Answer::new();
         (
             Self {
-                answer,
+                answer: Source::Local(answer),
                 since: Instant::now(),
                 metrics,
             },
@@ -55,9 +88,22 @@ impl Future for Pending {
     type Output = Result<Applied, Error>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let answer = ready!(Pin::new(&mut self.answer).poll(context));
+        let result = match &mut self.answer {
+            Source::Local(answer) => outcome_of(ready!(Pin::new(answer).poll(context)).ok()),
+            Source::Remote {
+                answer,
+                line,
+                limit,
+            } => match Pin::new(answer).poll(context) {
+                Poll::Ready(reply) => forward::outcome_of(reply.ok()),
+                Poll::Pending => {
+                    ready!(limit.as_mut().poll(context));
+                    line.hang_up();
+                    Err(Error::Unknown)
+                }
+            },
+        };
         self.metrics.proposed(self.since.elapsed());
-        let result = outcome_of(answer.ok());
         if matches!(result, Err(Error::Unknown)) {
             self.metrics.unknown();
         }

@@ -11,8 +11,9 @@ use std::io;
 
 use openraft::RaftSnapshotBuilder;
 use openraft::alias::{SnapshotMetaOf, SnapshotOf};
-use storage::{Checkpoint, Checkpoints, StateView};
+use storage::{Checkpoint, Checkpoints, Index, StateView};
 
+use crate::mutants::{self, Mutant};
 use crate::types::{self, Types};
 
 /// A checkpoint, and where it lies. Reading it is a stream from the disk.
@@ -91,6 +92,9 @@ impl Builder {
 
     /// The one at the horizon, if there is one.
     pub(crate) fn floor(&self) -> Result<Option<Checkpoint>, storage::Error> {
+        if mutants::is(Mutant::SnapshotAtTip) {
+            return Ok(self.shelf.newest(Index(u64::MAX)));
+        }
         Ok(self.shelf.floor(self.view.horizon()?))
     }
 

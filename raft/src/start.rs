@@ -10,11 +10,10 @@
 //! - `boot` is greater than in `node.meta` and than any that the log has seen of this node, and is
 //!   durable before openraft runs: so no pack of this life is taken for one of another.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::Raft;
@@ -23,22 +22,37 @@ use openraft::alias::WatchReceiverOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
 use openraft::metrics::{RaftMetrics, RaftServerMetrics, WaitError};
-use storage::{Disk, NodeId, State, StateParts, Term, Wal};
+use storage::{Disk, NodeId, Term, Wal};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::info;
+use tracing::{error, info};
 
-use crate::codec;
-use crate::config::Config;
+use crate::aside;
+use crate::bootstrap::{Bootstrap, Crowd, Members};
+use crate::config::{ClusterConfig, Config, PeerConfig};
 use crate::error::Error;
+use crate::facts;
+use crate::floor;
+use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::machine::Machine;
+use crate::mend::{self, Helpers};
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::node::{Inner, Node, Rest};
-use crate::types::{Peer, Types};
+use crate::opening::{Opened, Past, Place, look, open_log, open_state};
+use crate::peer::desk::Desk;
+use crate::peer::hello::Me;
+use crate::peer::link::Dialer;
+use crate::peer::serve::serve;
+use crate::peer::tls::Tls;
+use crate::peer::transport::{Tcp, Transport};
+use crate::rounds::{self, Rounds};
+use crate::sending::Sending;
+use crate::types::{self, Peer, Types};
 
 /// What a start found.
 #[derive(Debug)]
@@ -55,72 +69,431 @@ pub struct Started {
     pub opened: storage::Opened,
     /// What the log held.
     pub recovered: storage::Recovered,
+    /// Where this node's past lies now, if it was damaged beyond repair: then it has just joined
+    /// under a fresh number.
+    pub set_aside: Option<PathBuf>,
 }
 
-/// What lies in a data directory, open.
-struct Parts {
-    identity: Identity,
-    wal: Wal,
-    recovered: storage::Recovered,
-    state: State,
-    opened: storage::Opened,
-    lock: Box<dyn Send + Sync>,
+impl Started {
+    fn of(opened: &Opened, set_aside: Option<PathBuf>) -> Self {
+        Self {
+            fresh: opened.identity.is_provisional,
+            cluster: opened.identity.cluster.to_string(),
+            node: opened.identity.node,
+            boot: opened.identity.boot,
+            opened: opened.verdict.clone(),
+            recovered: opened.recovered.clone(),
+            set_aside,
+        }
+    }
+}
+
+/// What a start is given.
+#[derive(Clone)]
+pub struct Setup {
+    /// Where everything is written.
+    pub disk: Arc<dyn Disk>,
+    /// This node's directory on it.
+    pub data_dir: PathBuf,
+    /// How the members keep in touch.
+    pub raft: Config,
+    /// Where this node is reached.
+    pub peer: PeerConfig,
+    /// Who the others are.
+    pub cluster: ClusterConfig,
+    /// Log and state.
+    pub storage: storage::Config,
+    /// The way to the others; TLS goes around it where `peer.tls` is set.
+    pub transport: Arc<dyn Transport>,
+}
+
+impl Setup {
+    /// One node with the usual settings.
+    pub fn alone(disk: Arc<dyn Disk>, data_dir: &Path, storage: storage::Config) -> Self {
+        Self {
+            disk,
+            data_dir: data_dir.to_owned(),
+            raft: Config::default(),
+            peer: PeerConfig::default(),
+            cluster: ClusterConfig::default(),
+            storage,
+            transport: Arc::new(Tcp),
+        }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = self.raft.problems();
+        problems.extend(self.peer.problems(&self.cluster));
+        problems
+    }
+
+    /// With TLS, where it is set; or everything that is wrong with these settings, at once.
+    async fn checked(mut self) -> Result<Self, Error> {
+        let mut problems = self.problems();
+        if self.peer.tls.is_wanted() {
+            let (files, address) = (self.peer.tls.clone(), self.peer.address());
+            let under = Arc::clone(&self.transport);
+            let opened = move || Ok(Tls::open(&files, &address, under));
+            match blocking(opened).await? {
+                Ok(tls) => self.transport = Arc::new(tls),
+                Err(more) => problems.extend(more),
+            }
+        }
+        if problems.is_empty() {
+            Ok(self)
+        } else {
+            Err(Error::Config { problems })
+        }
+    }
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("data_dir", &self.data_dir)
+            .field("cluster", &self.cluster)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a long start is at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Reading what is on disk.
+    Storage(storage::Progress),
+    /// Waiting for others; told each time that the words change.
+    Waiting(String),
 }
 
 impl Node {
-    /// Opens what is in `data_dir`, or makes a new cluster of one there. `progress` hears of a
-    /// long rebuild.
+    /// Opens what is in the data directory; where there is nothing, makes a cluster, or becomes a
+    /// member of one. `progress` hears of what takes long.
     pub async fn start(
-        disk: Arc<dyn Disk>,
-        data_dir: &Path,
-        config: Config,
-        storage: storage::Config,
-        progress: impl FnMut(storage::Progress) + Send + 'static,
+        setup: Setup,
+        progress: impl FnMut(Progress) + Send + 'static,
     ) -> Result<(Self, Started), Error> {
-        let problems = config.problems();
-        if !problems.is_empty() {
-            return Err(Error::Config { problems });
+        let setup = setup.checked().await?;
+        let (disk, dir) = (Arc::clone(&setup.disk), setup.data_dir.clone());
+        let (lock, past) = blocking(move || look(&*disk, &dir)).await?;
+        let has_peers = !setup.cluster.peers.is_empty()
+            || past
+                .identity()
+                .is_some_and(|identity| identity.ever_had_peers);
+        let listen = setup.peer.listen.ip();
+        if matches!(past, Past::None)
+            && !has_peers
+            && !setup.cluster.single
+            && !listen.is_loopback()
+        {
+            return Err(Error::Identity {
+                path: setup.data_dir,
+                what: format!(
+                    "the disk is empty, cluster.peers lists nobody, and peer.listen ({listen}) is not loopback: \
+                     list the peers, or say cluster.single = true to start a cluster of one"
+                ),
+            });
         }
-        let (on_disk, dir) = (Arc::clone(&disk), data_dir.to_owned());
-        // Opening may read gigabytes, so it gets a thread that nobody else waits for.
-        let parts = blocking(move || open(&on_disk, &dir, &storage, progress)).await?;
-        let identity = parts.identity;
-        let (opened, recovered) = (parts.opened.clone(), parts.recovered.clone());
-        let node = Self::run(parts, &config).await?;
-        if let Err(error) = node.join(&config).await {
+        let beginning = Beginning::new(setup, Box::new(progress), has_peers);
+        let stop = beginning.dialer.stop.clone();
+        let tasks = beginning.dialer.tasks.clone();
+        let started = beginning.run(lock, past).await;
+        if started.is_err() {
+            stop.cancel();
+            tasks.close();
+            tasks.wait().await;
+        }
+        started
+    }
+
+    fn not_ready(&self, error: &WaitError) -> Error {
+        match error {
+            WaitError::Timeout(..) => Error::Start {
+                what: error.to_string(),
+            },
+            WaitError::ShuttingDown => self.stopped(&Fatal::Stopped),
+        }
+    }
+}
+
+/// What there was.
+enum Found {
+    Nothing,
+    Opened(Box<Opened>),
+    /// It was damaged beyond repair, and lies here now.
+    SetAside(PathBuf),
+}
+
+/// Hears of what takes long.
+type Tell = Box<dyn FnMut(Progress) + Send>;
+
+/// A start under way.
+struct Beginning {
+    setup: Setup,
+    progress: Arc<Mutex<Tell>>,
+    has_peers: bool,
+    address: String,
+    desk: Arc<Desk>,
+    dialer: Dialer,
+}
+
+impl Beginning {
+    fn new(setup: Setup, progress: Box<dyn FnMut(Progress) + Send>, has_peers: bool) -> Self {
+        let dialer = Dialer {
+            transport: Arc::clone(&setup.transport),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            me: None,
+        };
+        Self {
+            address: setup.peer.address(),
+            progress: Arc::new(Mutex::new(progress)),
+            desk: Arc::default(),
+            has_peers,
+            setup,
+            dialer,
+        }
+    }
+
+    async fn run(
+        mut self,
+        lock: Box<dyn Send + Sync>,
+        past: Past,
+    ) -> Result<(Node, Started), Error> {
+        if self.has_peers {
+            self.desk
+                .set_still(facts::still(self.address.clone(), past.identity(), None));
+            self.listen().await?;
+        }
+        let mut set_aside = None;
+        let mut opened = match self.open_past(past).await? {
+            Found::Opened(opened) => Some(*opened),
+            Found::Nothing if !self.has_peers => Some(self.make().await?),
+            Found::Nothing => None,
+            Found::SetAside(path) => {
+                set_aside = Some(path);
+                None
+            }
+        };
+        let is_blank = opened.as_ref().is_none_or(|opened| {
+            opened.identity.is_provisional
+                && opened.recovered.vote.is_none()
+                && opened.recovered.last.is_none()
+        });
+        let mut members = None;
+        if self.has_peers && is_blank {
+            let (identity, founded) = self.become_somebody(opened.as_ref()).await?;
+            members = founded;
+            // Nothing of a cluster that never was is in a blank log.
+            opened = match opened.take() {
+                Some(opened) => Some(Opened { identity, ..opened }),
+                None => Some(self.open(identity).await?),
+            };
+        }
+        let Some(opened) = opened else {
+            unreachable!("a node without peers has made its identity");
+        };
+        let identity = opened.identity;
+        let facts = Started::of(&opened, set_aside);
+        self.dialer.me = Some((identity.cluster.0, identity.node));
+        self.desk.set_me(Me {
+            cluster: identity.cluster.0,
+            node: identity.node,
+            boot: identity.boot,
+        });
+        let node = self.put_together(opened, lock).await?;
+        if let Err(error) = self.settle(&node, members).await {
             // The first error is the one to tell.
             drop(node.close().await);
             return Err(error);
         }
-        if identity.is_provisional {
-            let settled = Identity {
-                is_provisional: false,
-                ..identity
-            };
-            let dir = data_dir.to_owned();
-            blocking(move || settled.save(&*disk, &dir)).await?;
-        }
-        let started = Started {
-            fresh: identity.is_provisional,
-            cluster: identity.cluster.to_string(),
-            node: identity.node,
-            boot: identity.boot,
-            opened,
-            recovered,
+        info!(node = %facts.node, boot = facts.boot, cluster = facts.cluster, "raft started");
+        Ok((node, facts))
+    }
+
+    /// Takes calls of peers from here on.
+    async fn listen(&self) -> Result<(), Error> {
+        let address = self.setup.peer.listen;
+        let listener = self.setup.transport.listen(address).await;
+        let listener = listener.map_err(|source| Error::Start {
+            what: format!("cannot listen for peers on {address}: {source}"),
+        })?;
+        let Dialer { stop, tasks, .. } = self.dialer.clone();
+        self.dialer
+            .tasks
+            .spawn(serve(listener, Arc::clone(&self.desk), stop, tasks));
+        Ok(())
+    }
+
+    /// A cluster of one.
+    async fn make(&self) -> Result<Opened, Error> {
+        let (disk, dir) = (Arc::clone(&self.setup.disk), self.setup.data_dir.clone());
+        let made = blocking(move || {
+            let genesis = Identity::genesis(&dir)?;
+            // Before there is a log: one without a `node.meta` is nobody's.
+            genesis.save(&*disk, &dir)?;
+            Ok(genesis)
+        });
+        self.open(made.await?).await
+    }
+
+    /// What a node was, if it still is that. One of several whose log has holes has them filled by
+    /// its peers before anything else reads it.
+    async fn open_past(&self, past: Past) -> Result<Found, Error> {
+        let (identity, why) = match past {
+            Past::None => return Ok(Found::Nothing),
+            Past::Of(identity) => match self.open_or_mend(identity).await? {
+                Ok(opened) => return Ok(Found::Opened(Box::new(opened))),
+                Err(why) => (Some(identity), why),
+            },
+            Past::Broken(_, error) if !self.has_peers => return Err(error),
+            Past::Broken(identity, error) => (identity, error.to_string()),
         };
-        info!(node = %started.node, boot = started.boot, cluster = started.cluster, "raft started");
-        Ok((node, started))
+        self.give_up(identity.as_ref(), &why)
+            .await
+            .map(Found::SetAside)
+    }
+
+    /// Opens what is no one's but this node's, or of a node that is not damaged.
+    async fn open(&self, identity: Identity) -> Result<Opened, Error> {
+        let opened = self.open_or_mend(identity).await?;
+        opened.map_err(|what| Error::Start { what })
+    }
+
+    /// Opening may read gigabytes, so it gets a thread that nobody else waits for. `Ok(Err(words))`:
+    /// what it holds is damaged, and nobody can repair it.
+    async fn open_or_mend(&self, identity: Identity) -> Result<Result<Opened, String>, Error> {
+        let identity = Identity {
+            // Once one of several, never single again: durable before the first peer hears of it.
+            ever_had_peers: identity.ever_had_peers || self.has_peers,
+            ..identity
+        };
+        let gives_up = |error: &Error| {
+            let is_lost = aside::is_loss(error) || matches!(error, Error::Identity { .. });
+            identity.ever_had_peers && is_lost
+        };
+        let place = Place {
+            disk: Arc::clone(&self.setup.disk),
+            data_dir: self.setup.data_dir.clone(),
+            config: self.setup.storage.clone(),
+        };
+        let here = place.clone();
+        let log = blocking(move || open_log(&here, &identity)).await;
+        let (wal, recovered) = match log {
+            Ok(log) => log,
+            Err(error) if gives_up(&error) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        loop {
+            if identity.ever_had_peers
+                && 0 < wal.holes()
+                && let Err(why) = self.mend(&identity, &wal).await?
+            {
+                close(wal).await;
+                return Ok(Err(why));
+            }
+            let progress = Arc::clone(&self.progress);
+            let tell = move |step| {
+                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
+                progress(Progress::Storage(step));
+            };
+            let (here, log) = (place.clone(), (wal.clone(), recovered.clone()));
+            let opened = blocking(move || open_state(&here, log, identity, tell));
+            match opened.await {
+                Ok(opened) => return Ok(Ok(opened)),
+                // A footer was believed, and building the state read what lies under it.
+                Err(_) if identity.ever_had_peers && 0 < wal.holes() => {}
+                Err(error) if gives_up(&error) => {
+                    close(wal).await;
+                    return Ok(Err(error.to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn mend(&self, identity: &Identity, wal: &Wal) -> Result<Result<(), String>, Error> {
+        let mut helpers = self.helpers(identity);
+        self.desk.set_mending(&self.address, identity, wal);
+        let callers = || self.desk.callers();
+        mend::mend(wal, &mut helpers, &callers, &|words| self.tell(words)).await
+    }
+
+    fn helpers(&self, identity: &Identity) -> Helpers {
+        let cluster = identity.cluster.0;
+        let mut helpers = Helpers::new(&self.dialer, &self.address, Some(cluster));
+        helpers.learn(self.setup.cluster.peers.iter().cloned());
+        helpers
+    }
+
+    /// This node's past cannot be repaired: once the others lead without it, it is set aside.
+    async fn give_up(&self, identity: Option<&Identity>, why: &str) -> Result<PathBuf, Error> {
+        error!(error = why, "this node's data is damaged beyond repair");
+        self.desk.forget(&self.address);
+        let crowd = self.crowd();
+        let mut told = String::new();
+        loop {
+            let callers = self.desk.callers();
+            match crowd.others_lead(identity, &callers).await {
+                Ok(()) => break,
+                Err(whom) => {
+                    let words = format!(
+                        "this node's data is damaged beyond repair ({why}); before it is set aside the others must                          lead without it: waiting for {whom}"
+                    );
+                    if told != words {
+                        self.tell(words.clone());
+                        told = words;
+                    }
+                    tokio::time::sleep(GIVE_UP_AGAIN).await;
+                }
+            }
+        }
+        let (disk, dir) = (Arc::clone(&self.setup.disk), self.setup.data_dir.clone());
+        let path = blocking(move || aside::set_aside(&*disk, &dir)).await?;
+        error!(
+            path = %path.display(), error = why,
+            "this node's data was set aside as it was found; it joins under a fresh number"
+        );
+        Ok(path)
+    }
+
+    async fn become_somebody(
+        &self,
+        opened: Option<&Opened>,
+    ) -> Result<(Identity, Option<Members>), Error> {
+        let bootstrap = Bootstrap {
+            disk: Arc::clone(&self.setup.disk),
+            data_dir: self.setup.data_dir.clone(),
+            desk: Arc::clone(&self.desk),
+            crowd: self.crowd(),
+            identity: opened.map(|opened| opened.identity),
+            unfounded: None,
+        };
+        bootstrap.run(|words| self.tell(words)).await
+    }
+
+    fn crowd(&self) -> Crowd {
+        Crowd::new(&self.dialer, &self.address, &self.setup.cluster.peers)
+    }
+
+    fn tell(&self, words: String) {
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        progress(Progress::Waiting(words));
     }
 
     /// Puts the parts together and lets openraft run.
-    async fn run(parts: Parts, config: &Config) -> Result<Self, Error> {
-        let Parts {
+    #[expect(clippy::too_many_lines, reason = "the parts of a node, each once")]
+    async fn put_together(
+        &self,
+        opened: Opened,
+        lock: Box<dyn Send + Sync>,
+    ) -> Result<Node, Error> {
+        let Opened {
             identity,
             wal,
             state,
-            lock,
             ..
-        } = parts;
+        } = opened;
+        let config = &self.setup.raft;
         let settings = config.openraft();
         let settings = settings.map_err(|error| Error::Config {
             problems: vec![error.to_string()],
@@ -136,22 +509,58 @@ impl Node {
             Machine::spawn(state, wal.clone(), halt.clone(), metrics.clone()).map_err(unstarted)?;
         let snapshots = machine.snapshots().clone();
         let purging = Arc::new(snapshots.clone());
-        let log = LogStore::new(wal.clone(), config.read_bytes_max, purging);
+        let closing = CancellationToken::new();
+        let mut log = LogStore::new(wal.clone(), config.read_bytes_max, purging);
+        if identity.ever_had_peers {
+            log.wait_for_repairs(halt.clone(), closing.clone());
+        }
+        let pulse = log.pulse().clone();
+        let network = Network {
+            dialer: self.dialer.clone(),
+            sending: Sending::default(),
+            gate: Gate::default(),
+            wal: wal.clone(),
+        };
         let number = u64::from(identity.node.0);
-        let raft = Raft::new(number, settings, Network, log, machine)
+        let raft = Raft::new(number, settings, network.clone(), log, machine)
             .await
             .map_err(unstarted)?;
+        let own = wal.last();
+        let is_floored = wal.floor().is_some_and(|floor| !floor::reaches(own, floor));
+        // A node alone has nobody to wait for: what it has is all that is left.
+        raft.runtime_config().elect(!(is_floored && self.has_peers));
         let (publish, leadership) = watch::channel(None);
-        let tasks = TaskTracker::new();
+        let (publish_leader, leader) = watch::channel(None);
+        let rounds = Rounds::new(self.dialer.clone(), Arc::clone(&network.gate.asked));
         let follow = Follow {
+            me: identity.node,
+            rounds: rounds.clone(),
             publish,
+            publish_leader,
             halt: halt.clone(),
             metrics: metrics.clone(),
         };
+        let Dialer { stop, tasks, .. } = self.dialer.clone();
         tasks.spawn(follow.run(raft.server_metrics(), raft.metrics()));
         let inner = Inner {
             raft,
             identity,
+            disk: Arc::clone(&self.setup.disk),
+            data_dir: self.setup.data_dir.clone(),
+            address: if self.has_peers {
+                self.address.clone()
+            } else {
+                String::new()
+            },
+            desk: Arc::clone(&self.desk),
+            rounds,
+            gate: network.gate,
+            sending: network.sending,
+            pulse,
+            suspects: Mutex::default(),
+            is_removed: AtomicBool::new(false),
+            changing: tokio::sync::Mutex::new(()),
+            since: tokio::time::Instant::now(),
             wal,
             view,
             snapshots,
@@ -159,161 +568,126 @@ impl Node {
             metrics,
             applied: applying.applied.clone(),
             leadership,
+            leader,
+            stop,
             tasks,
             is_closing: AtomicBool::new(false),
+            delivered: AtomicU64::new(0),
+            closing,
             rest: Mutex::new(Some(Rest { applying, lock })),
         };
-        Ok(Self {
+        Ok(Node {
             inner: Arc::new(inner),
         })
     }
 
     /// Makes the cluster where there is none; waits for a leader and for the log to be applied.
-    async fn join(&self, config: &Config) -> Result<(), Error> {
-        let raft = &self.inner.raft;
-        let me = u64::from(self.inner.identity.node.0);
-        let is_initialized = raft
-            .is_initialized()
-            .await
-            .map_err(|fatal| self.stopped(&fatal))?;
-        if !is_initialized {
-            let members = BTreeMap::from([(me, Peer::default())]);
-            raft.initialize(members).await.map_err(unstarted)?;
+    async fn settle(&self, node: &Node, members: Option<Members>) -> Result<(), Error> {
+        let raft = &node.inner.raft;
+        let identity = node.inner.identity;
+        let alone = || Members::from([(u64::from(identity.node.0), Peer::default())]);
+        let members = members.or_else(|| (!self.has_peers).then(alone));
+        if let Some(members) = members {
+            let is_initialized = raft.is_initialized().await;
+            if !is_initialized.map_err(|fatal| node.stopped(&fatal))? {
+                raft.initialize(members).await.map_err(unstarted)?;
+            }
         }
-        let limit = Some(Duration::from_millis(config.start_ms_max));
-        let wait = raft.wait(limit);
-        let leader = wait.metrics(|seen| seen.current_leader.is_some(), "waiting for a leader");
-        leader.await.map_err(|error| self.not_ready(&error))?;
-        raft.wait_for_recovery(limit)
-            .await
-            .map_err(|error| self.not_ready(&error))?;
+        if self.has_peers {
+            self.desk.open(node);
+            node.inner.tasks.spawn(rounds::run(node.clone()));
+            let own = mend::watch(node.clone(), self.dialer.clone());
+            node.inner.tasks.spawn(own);
+            if identity.is_joining {
+                let own = node.clone();
+                node.inner.tasks.spawn(enroll(own, self.crowd()));
+            }
+        }
+        if self.has_peers && !identity.is_provisional {
+            // The log of a member is read and served without a leader too: the doors say so.
+            let soon = Duration::from_millis(self.setup.raft.election_ms_max.saturating_mul(2));
+            drop(ready(node, soon).await);
+            return Ok(());
+        }
+        let limit = Duration::from_millis(self.setup.raft.start_ms_max);
+        while let Err(error) = ready(node, limit).await {
+            if !self.has_peers || !matches!(error, WaitError::Timeout(..)) {
+                return Err(node.not_ready(&error));
+            }
+            self.tell("waiting for a leader and for the log".to_owned());
+        }
+        if identity.is_provisional {
+            let settled = Identity {
+                is_provisional: false,
+                ..identity
+            };
+            let (disk, dir) = (Arc::clone(&self.setup.disk), self.setup.data_dir.clone());
+            blocking(move || settled.save(&*disk, &dir)).await?;
+        }
         Ok(())
     }
+}
 
-    fn not_ready(&self, error: &WaitError) -> Error {
-        match error {
-            WaitError::Timeout(..) => Error::Start {
-                what: error.to_string(),
-            },
-            WaitError::ShuttingDown => self.stopped(&Fatal::Stopped),
+/// A leader is known, and everything that the log held is applied.
+async fn ready(node: &Node, limit: Duration) -> Result<(), WaitError> {
+    let raft = &node.inner.raft;
+    let until = tokio::time::Instant::now() + limit;
+    let wait = raft.wait(Some(limit));
+    let leader = wait.metrics(|seen| seen.current_leader.is_some(), "waiting for a leader");
+    leader.await?;
+    let left = until.saturating_duration_since(tokio::time::Instant::now());
+    raft.wait_for_recovery(Some(left)).await.map(drop)
+}
+
+/// Asks to be made a voter until this node is one, then notes that it is.
+async fn enroll(node: Node, crowd: Crowd) {
+    let me = node.inner.identity.node;
+    let stop = node.inner.stop.clone();
+    let mut told = String::new();
+    while !node.voters().contains(&me) {
+        let tried = async {
+            if let Err(why) = crowd.enroll(me).await
+                && told != why
+            {
+                info!(why, "not a voter yet");
+                told = why;
+            }
+            tokio::time::sleep(ENROLL_AGAIN).await;
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return,
+            () = tried => {}
         }
     }
-}
-
-/// Everything that a start does to the disk before openraft runs.
-fn open(
-    disk: &Arc<dyn Disk>,
-    data_dir: &Path,
-    config: &storage::Config,
-    mut progress: impl FnMut(storage::Progress),
-) -> Result<Parts, Error> {
-    let failed = |op, path: &Path| {
-        let path = path.to_owned();
-        move |source| Error::Io { op, path, source }
+    let identity = Identity {
+        is_joining: false,
+        is_provisional: false,
+        ..node.inner.identity
     };
-    storage::create_dir_durably(&**disk, data_dir).map_err(failed("create", data_dir))?;
-    let lock_path = data_dir.join("LOCK");
-    let lock = match disk.lock(&lock_path) {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            return Err(storage::Error::Locked { path: lock_path }.into());
-        }
-        Err(error) => return Err(failed("lock", &lock_path)(error)),
-    };
-    let wal_dir = data_dir.join("wal");
-    let state_dir = data_dir.join("state");
-    let mut identity = if let Some(identity) = Identity::load(&**disk, data_dir)? {
-        if !identity.is_provisional {
-            require_log(&**disk, &wal_dir)?;
-        }
-        identity
-    } else {
-        let checkpoints_dir = data_dir.join("checkpoints");
-        let theirs = [
-            ("log", &wal_dir),
-            ("state", &state_dir),
-            ("checkpoint", &checkpoints_dir),
-        ];
-        refuse_orphans(&**disk, theirs)?;
-        let genesis = Identity::genesis(data_dir)?;
-        // Before there is a log: one without a `node.meta` is nobody's.
-        genesis.save(&**disk, data_dir)?;
-        genesis
-    };
-    let (wal, recovered) = Wal::open(Arc::clone(disk), &wal_dir, &config.wal)?;
-    if !identity.is_provisional && recovered.last.is_none() {
-        return Err(lost(&wal_dir));
-    }
-    let parts = StateParts {
-        disk: Arc::clone(disk),
-        dir: &state_dir,
-        config: &config.state,
-        wal: &wal,
-        voters_of: codec::voters_of,
-        had_peers: identity.ever_had_peers,
-    };
-    let (state, opened) = State::open(&parts, &mut progress)?;
-    // A `node.meta` from a backup counts fewer lives than the log has seen: no number comes twice.
-    let last_boot = state.last_boot(&wal, identity.node)?;
-    identity.boot = identity.boot.max(last_boot) + 1;
-    identity.save(&**disk, data_dir)?;
-    Ok(Parts {
-        identity,
-        wal,
-        recovered,
-        state,
-        opened,
-        lock,
-    })
-}
-
-/// A node that had entries has a log. Asked before anything is written, so that the directory stays
-/// as it was found.
-fn require_log(disk: &dyn Disk, wal_dir: &Path) -> Result<(), Error> {
-    let is_there = content(disk, wal_dir)?
-        .iter()
-        .any(|path| path.extension().is_some_and(|extension| extension == "seg"));
-    if is_there { Ok(()) } else { Err(lost(wal_dir)) }
-}
-
-fn lost(wal_dir: &Path) -> Error {
-    Error::Identity {
-        path: wal_dir.to_owned(),
-        what: "node.meta says that this node had entries, and its log has none".to_owned(),
+    let (disk, dir) = (Arc::clone(&node.inner.disk), node.inner.data_dir.clone());
+    if let Err(error) = blocking(move || identity.save(&*disk, &dir)).await {
+        node.inner
+            .halt
+            .set(&format!("cannot note that this node has joined: {error}"));
     }
 }
 
-/// A log or a state without a `node.meta` belongs to a node whose number is not known.
-fn refuse_orphans(disk: &dyn Disk, dirs: [(&str, &PathBuf); 3]) -> Result<(), Error> {
-    for (name, dir) in dirs {
-        if !content(disk, dir)?.is_empty() {
-            return Err(Error::Identity {
-                path: dir.clone(),
-                what: format!("there is a {name}, but no node.meta says whose it is"),
-            });
-        }
-    }
-    Ok(())
+/// Between two tries of a node that is not a voter yet.
+const ENROLL_AGAIN: Duration = Duration::from_millis(500);
+/// Between two looks at whether the others lead.
+const GIVE_UP_AGAIN: Duration = Duration::from_millis(200);
+
+/// Lets go of a log that is set aside.
+async fn close(wal: Wal) {
+    // What it could not write any more is no loss: it holds nothing that counts.
+    drop(blocking(move || Ok(wal.close()?)).await);
 }
 
-/// What lies in `dir`; nothing where it is not there.
-fn content(disk: &dyn Disk, dir: &Path) -> Result<Vec<PathBuf>, Error> {
-    let io = |source| Error::Io {
-        op: "look into",
-        path: dir.to_owned(),
-        source,
-    };
-    if disk.exists(dir).map_err(io)? {
-        disk.list(dir).map_err(io)
-    } else {
-        Ok(Vec::new())
-    }
-}
-
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    tokio::task::spawn_blocking(work).await.map_err(unstarted)?
+    crate::blocking::blocking(work).await.map_err(unstarted)?
 }
 
 fn unstarted(error: impl std::error::Error) -> Error {
@@ -324,7 +698,10 @@ fn unstarted(error: impl std::error::Error) -> Error {
 
 /// Turns what openraft shows into what this room promises to tell.
 struct Follow {
+    me: NodeId,
+    rounds: Rounds,
     publish: watch::Sender<Option<Term>>,
+    publish_leader: watch::Sender<Option<NodeId>>,
     halt: Halt,
     metrics: Metrics,
 }
@@ -337,20 +714,23 @@ impl Follow {
         all: WatchReceiverOf<Types, RaftMetrics<Types>>,
     ) {
         loop {
-            let (term, leads) = {
+            let (term, leads, leader) = {
                 let now = server.borrow_watched();
                 (
                     Term(now.vote.leader_id.term),
                     now.state == ServerState::Leader,
+                    now.current_leader.map(types::node_in),
                 )
             };
+            // After a restart openraft names this node, by its last vote, before it leads again.
+            let leader = leader.filter(|leader| leads || *leader != self.me);
             self.metrics.leads(term, leads);
-            self.tell(leads.then_some(term));
+            self.tell(leads.then_some(term), leader);
             if server.changed().await.is_err() {
                 break;
             }
         }
-        self.tell(None);
+        self.tell(None, None);
         match &all.borrow_watched().running_state {
             Err(Fatal::Stopped) => {}
             Err(fatal) => self.halt.set(&format!("raft stopped: {fatal}")),
@@ -359,7 +739,13 @@ impl Follow {
         }
     }
 
-    fn tell(&self, leads: Option<Term>) {
+    fn tell(&self, leads: Option<Term>, leader: Option<NodeId>) {
+        let is_other = self
+            .publish_leader
+            .send_if_modified(|before| std::mem::replace(before, leader) != leader);
+        if is_other {
+            self.rounds.give_up_forwarded();
+        }
         self.publish
             .send_if_modified(|before| std::mem::replace(before, leads) != leads);
     }

@@ -10,8 +10,10 @@ use std::io;
 
 use bytes::Bytes;
 use openraft::alias::{EntryOf, LogIdOf, StoredMembershipOf, VoteOf};
+#[cfg(not(feature = "testing"))]
+use openraft::impls::TokioRuntime as Runtime;
 use openraft::impls::leader_id_adv::LeaderId;
-use openraft::impls::{BoxedErrorSource, InlineBatch, TokioRuntime};
+use openraft::impls::{BoxedErrorSource, InlineBatch};
 use openraft::raft::responder::Responder;
 use openraft::{EntryPayload, OptionalSend, RaftTypeConfig};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,8 @@ use storage::{Entry, EntryKind, Index, LogId, NodeId, Outcome, Term, Vote};
 use tokio::sync::oneshot;
 
 use crate::codec;
+#[cfg(feature = "testing")]
+use crate::runtime::Runtime;
 
 /// The types that openraft runs with here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +38,7 @@ impl RaftTypeConfig for Types {
     type Vote = openraft::Vote<Self::LeaderId>;
     type Payload = EntryPayload<Proposal, u64, Peer>;
     type Entry = openraft::Entry<LeaderId<u64, u64>, Self::Payload>;
-    type AsyncRuntime = TokioRuntime;
+    type AsyncRuntime = Runtime;
     type Responder<T>
         = Answer<T>
     where

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use raft::{Config, Error, Identity, Node, Role, Started};
+use raft::{Config, Error, Identity, Node, Role, Setup, Started};
 use storage::{
     Command, DefineForm, Disk, Engine, Expect, Fault, FaultDisk, File, Index, NodeId, OsDisk,
     Outcome, Pack, Policy, Reaction, Seq, SetPolicy, Submission, Voters, encode_command,
@@ -27,7 +27,7 @@ fn settings() -> storage::Config {
 
 async fn try_start(disk: &FaultDisk) -> Result<(Node, Started), Error> {
     let disk = Arc::new(disk.clone());
-    let start = Node::start(disk, Path::new(DIR), Config::default(), settings(), |_| {});
+    let start = Node::start(Setup::alone(disk, Path::new(DIR), settings()), |_| {});
     tokio::time::timeout(LIMIT, start).await.unwrap()
 }
 
@@ -155,7 +155,13 @@ async fn a_start_of_one_node_waits_for_no_election_timeout() {
     let disk = FaultDisk::new();
     for _ in 0..2 {
         let shared = Arc::new(disk.clone());
-        let start = Node::start(shared, Path::new(DIR), config.clone(), settings(), |_| {});
+        let start = Node::start(
+            Setup {
+                raft: config.clone(),
+                ..Setup::alone(shared, Path::new(DIR), settings())
+            },
+            |_| {},
+        );
         let (node, _) = tokio::time::timeout(LIMIT, start).await.unwrap().unwrap();
         node.close().await.unwrap();
     }
@@ -424,7 +430,7 @@ async fn start_on_files(dir: &Path) -> (Node, Started) {
         wal: storage::WalConfig::simulated(),
         ..storage::Config::default()
     };
-    let start = Node::start(Arc::new(OsDisk), dir, Config::default(), settings, |_| {});
+    let start = Node::start(Setup::alone(Arc::new(OsDisk), dir, settings), |_| {});
     tokio::time::timeout(LIMIT, start).await.unwrap().unwrap()
 }
 
@@ -472,7 +478,7 @@ fn small() -> storage::Config {
 
 async fn start_small(disk: &FaultDisk) -> Result<(Node, Started), Error> {
     let disk = Arc::new(disk.clone());
-    let start = Node::start(disk, Path::new(DIR), Config::default(), small(), |_| {});
+    let start = Node::start(Setup::alone(disk, Path::new(DIR), small()), |_| {});
     tokio::time::timeout(LIMIT, start).await.unwrap()
 }
 
@@ -694,13 +700,7 @@ async fn what_was_appended_under_a_looser_policy_is_synced_before_always_is_prom
         gate: Arc::default(),
     };
     let shared = Arc::new(disk.clone());
-    let start = Node::start(
-        shared,
-        Path::new(DIR),
-        Config::default(),
-        settings(),
-        |_| {},
-    );
+    let start = Node::start(Setup::alone(shared, Path::new(DIR), settings()), |_| {});
     let (node, _) = tokio::time::timeout(LIMIT, start).await.unwrap().unwrap();
     let set = |policy| encode_command(&Command::SetPolicy(SetPolicy { policy }));
     node.propose(set(Policy::Never)).await.unwrap();

@@ -20,6 +20,7 @@ First steps:
   formspool status                   what it holds, how far each task is   (in a second terminal)
   formspool tail student-data        watch submissions arrive
   formspool submissions export student-data --format csv > all.csv
+  formspool cluster status           how the nodes stand, where there are several
 
 Settings come from ./formspool.toml (or --config), then from the environment:
   http.listen  is  FORMSPOOL_HTTP__LISTEN. All of them, explained: formspool config default"
@@ -115,6 +116,11 @@ pub enum Command {
         #[arg(long)]
         payloads: bool,
     },
+    /// Several nodes: how they stand, who leads, who is a member.
+    ///
+    /// Any node may be asked; what only the leader can do is forwarded to it.
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// The admin token.
     #[command(subcommand)]
     Token(Token),
@@ -155,6 +161,44 @@ pub enum ExportFormat {
 pub enum Tasks {
     /// Each task, its state and how far behind it is.
     List,
+}
+
+/// Several nodes.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Cluster {
+    /// Each node's state, how far it is, and what to do where something is wrong.
+    Status,
+    /// Let another node lead, as before work on the one that does.
+    ///
+    /// Submissions go on: those that come in between wait for the new leader.
+    Transfer {
+        /// The node that shall lead [default: the one that is furthest].
+        #[arg(long, value_name = "NODE")]
+        to: Option<u32>,
+    },
+    /// Take a member out for good.
+    ///
+    /// A node that is only down needs no removing: it catches up when it is back. One whose disk
+    /// is lost comes back by itself with an empty disk, at the same address, as a new member. This
+    /// is for one that nobody will bring back, as it still counts among the voters.
+    Remove {
+        /// Its number, as `formspool cluster status` shows it.
+        node: u32,
+    },
+    /// Let nodes vote again that may have lost the end of their log.
+    ///
+    /// After a power cut of all nodes at once they find out by themselves who has what, as soon as
+    /// all of them are back. Only where one that would know better is gone for good has a person
+    /// to decide: what was acknowledged last may be lost by this.
+    AcceptTailLoss,
+    /// Change how durable an acknowledged submission is, on every node.
+    ///
+    /// `always`: synced before it is acknowledged. `interval:50ms` or `never`: faster, and a power
+    /// cut may lose what was acknowledged. Each receipt says which.
+    Policy {
+        /// always, interval:<milliseconds>ms or never.
+        policy: String,
+    },
 }
 
 /// The admin token.

@@ -7,6 +7,7 @@ mod apply;
 mod args;
 mod check;
 mod client;
+mod cluster;
 mod error;
 mod inspect;
 mod out;
@@ -68,6 +69,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             };
             inspect::run(out, &dir, payloads)
         }
+        Command::Cluster(asked) => ask(&global, async |client| {
+            cluster::run(out, &client, asked).await
+        }),
         Command::Token(Token::Rotate) => {
             let file = load(&global)?.config.token_file();
             ask(&global, async |client| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::error::Error;
 use super::out::Out;
@@ -37,7 +37,14 @@ pub(super) fn run(out: Out, loaded: &Loaded) -> Result<(), Error> {
             source,
         })?;
     let result = runtime.block_on(async {
-        let node = Node::start(loaded).await?;
+        let node = match Node::start(loaded).await {
+            // As asked: nothing was taken in, so nothing is left undone.
+            Err(node::Error::Interrupted(name)) => {
+                info!(signal = name, "ended while starting");
+                return Ok(());
+            }
+            started => started?,
+        };
         let banner = node.banner();
         if let Err(error) = out.either(banner, &banner.in_words()) {
             warn!(%error, "nobody reads the banner");

@@ -115,6 +115,11 @@ const WORDS: &[(&str, &str)] = &[
         "How long a submission waits before it is told `unknown` (503).",
     ),
     (
+        "limits.leader_wait_ms",
+        "While no node leads, submissions wait so long for one before they are told `no-quorum` \
+         (503): an election takes less.",
+    ),
+    (
         "limits.drain_ms_max",
         "How long a stopping node waits for outcomes.",
     ),
@@ -221,6 +226,45 @@ const WORDS: &[(&str, &str)] = &[
         "A start gives up after this long without a leader.",
     ),
     (
+        "peer",
+        "The listener for the other nodes of a cluster. A node that lists no peers has none.",
+    ),
+    (
+        "peer.listen",
+        "Where the other nodes reach this one: not for clients, so keep it inside.",
+    ),
+    (
+        "peer.advertise",
+        "Empty: the address of peer.listen. Else host:port as the others see it, as behind a name \
+         service: \"formspool-0.formspool:7080\".",
+    ),
+    (
+        "peer.tls",
+        "Both sides of every connection between nodes show a certificate: all three files, or none. \
+         They are read again when they change.",
+    ),
+    (
+        "peer.tls.cert_file",
+        "This node's certificate chain, PEM: for the host in peer.advertise, to call and to be called.",
+    ),
+    ("peer.tls.key_file", "Its private key, PEM."),
+    (
+        "peer.tls.ca_file",
+        "Who must have signed the other nodes' certificates, PEM.",
+    ),
+    ("cluster", "The other nodes."),
+    (
+        "cluster.peers",
+        "Empty: one node alone. Else the advertised addresses of all nodes of the first cluster, \
+         the same list on each: [\"10.0.0.1:7080\", \"10.0.0.2:7080\", \"10.0.0.3:7080\"]. With \
+         empty disks they begin once all of them are there; an empty disk among others that are a \
+         cluster already joins them.",
+    ),
+    (
+        "cluster.single",
+        "Start alone on an empty disk although peer.listen is no loopback address.",
+    ),
+    (
         "bridge",
         "Delivery from the log to the destinations of tasks.",
     ),
@@ -266,6 +310,11 @@ const WORDS: &[(&str, &str)] = &[
     (
         "stop.grace_ms",
         "How long each stage may take to finish what is at hand.",
+    ),
+    (
+        "stop.linger_ms",
+        "One of several nodes goes on serving and forwarding for so long after /readyz says that \
+         it stops, so that nobody is sent to a closed door. A node alone does not wait.",
     ),
     (
         "clock",

@@ -41,7 +41,7 @@ pub(super) async fn page(
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Response {
-    let Some(form) = doors.registry.get(&name) else {
+    let Some(form) = doors.form(&name).await else {
         return say(&headers, Problem::no_form(&name));
     };
     if form.is_retired {
@@ -123,8 +123,8 @@ async fn receipt(
     query: Option<&str>,
 ) -> Result<(String, Receipt), Problem> {
     let form = doors
-        .registry
-        .get(name)
+        .form(name)
+        .await
         .ok_or_else(|| Problem::no_form(name))?;
     let query = Query::parse(query, THANKS_QUERY)?;
     let nothing = || {
@@ -138,14 +138,31 @@ async fn receipt(
         .into_bytes();
     let seq = query.value("seq", 0)?;
     let index = query.value("index", 0)?;
+    let place = (seq, index, id);
+    let mut found = record_at(doors, &form, place).await?;
+    if found.is_none() {
+        if !doors.is_brought_up().await {
+            return Err(Problem::being_copied());
+        }
+        found = record_at(doors, &form, place).await?;
+    }
+    let record = found.ok_or_else(nothing)?;
+    let receipt = receipt_of(doors, &form, &record)?;
+    Ok((form.definition.title.clone(), receipt))
+}
+
+/// What lies at that place, if it is what the address names.
+async fn record_at(
+    doors: &Hall,
+    form: &Form,
+    (seq, index, id): (u64, u64, [u8; 16]),
+) -> Result<Option<Record>, Problem> {
     let found = if seq > 0 {
         doors.view.record(form.id, Seq(seq)).await?
     } else {
         doors.view.withheld_in(form.id, Index(index), id).await?
     };
-    let record = found.filter(|record| record.id == id).ok_or_else(nothing)?;
-    let receipt = receipt_of(doors, &form, &record)?;
-    Ok((form.definition.title.clone(), receipt))
+    Ok(found.filter(|record| record.id == id))
 }
 
 fn receipt_of(doors: &Hall, form: &Form, record: &Record) -> Result<Receipt, Problem> {

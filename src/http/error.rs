@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use serde::Serialize;
 use storage::{Reaction, Seq};
 
+use super::Declined;
 use crate::forms::Fault;
 use crate::ingest::Refused;
 
@@ -45,6 +46,7 @@ kinds! {
     TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The request took too long to arrive";
     RETIRED = CONFLICT, "form-retired", "The form takes no more submissions";
     CHANGED = CONFLICT, "changed-meanwhile", "Somebody else changed it";
+    CANNOT = CONFLICT, "cannot-be-done", "The cluster cannot do this as things are";
     PRECONDITION = PRECONDITION_FAILED, "precondition-failed", "It is not at the expected version";
     FORGOTTEN = GONE, "below-the-horizon", "The log has let go of these records";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The request is too large";
@@ -178,6 +180,13 @@ impl Problem {
         Self::new(BUSY, what).retry_after(1)
     }
 
+    /// A receipt that another node gave, on one that cannot find out whether it is behind.
+    pub(super) fn being_copied() -> Self {
+        let detail = "this node has no such receipt yet, and reaches no other that would know; what \
+                      was accepted is being copied here: look again in a moment";
+        Self::new(NO_QUORUM, detail).retry_after(2)
+    }
+
     /// To bytes that are not a request, by the status that the HTTP library chose.
     pub(super) fn not_http(status: u16) -> Self {
         match status {
@@ -274,6 +283,15 @@ impl IntoResponse for Problem {
             headers.insert(name, value);
         }
         response
+    }
+}
+
+impl From<Declined> for Problem {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::Cannot(why) => Self::new(CANNOT, why),
+            Declined::Refused(refused) => refused.into(),
+        }
     }
 }
 

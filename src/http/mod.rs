@@ -4,10 +4,11 @@
 //! ```text
 //!  serve ─ connection ─ socket     accept, bound, time, drain: one TCP connection each
 //!    └─ routes (one table) ─ submit · browser · ndjson · read · withheld · ops
-//!         │                              forms · tasks ─ define
+//!         │                              forms · tasks ─ define · cluster
 //!         ├─ body · fields · accept · query      bytes -> shapes
 //!         ├─ auth · cors · next                  who may, from where, to where
 //!         ├─ view                                the only file that reads the queue
+//!         ├─ fresh                               how old it may be, and up to date on request
 //!         └─ wire · render · error               shapes -> bytes; an error -> a status
 //! ```
 //! Holds: whatever a client sends, what is kept of it in memory is bounded by [`HttpConfig`]; an
@@ -18,6 +19,7 @@ mod accept;
 mod auth;
 mod body;
 mod browser;
+mod cluster;
 mod config;
 mod connection;
 mod cors;
@@ -25,6 +27,7 @@ mod define;
 mod error;
 mod fields;
 mod forms;
+mod fresh;
 mod ndjson;
 mod next;
 mod openapi;
@@ -54,7 +57,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use serde::Serialize;
-use storage::{Command, Outcome, Position, Voters};
+use storage::{Command, Index, NodeId, Outcome, Position, Voters};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -70,12 +73,54 @@ use crate::ingest::{Ingest, Refused};
 /// Proposes a command that is not a submission and waits until it is applied.
 pub type Administer =
     Arc<dyn Fn(Command) -> BoxFuture<'static, Result<Outcome, Refused>> + Send + Sync>;
+/// Waits until all that was acknowledged anywhere before the call is applied here.
+pub type CatchUp = Arc<dyn Fn() -> BoxFuture<'static, Result<(), Refused>> + Send + Sync>;
+/// Does what an operator asks of the cluster; gives the body of the answer.
+pub type Operate =
+    Arc<dyn Fn(Operation) -> BoxFuture<'static, Result<serde_json::Value, Declined>> + Send + Sync>;
 /// A JSON document that another part tells about itself.
 pub type Telling = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 /// For a form's name and a record's delivery position: `[{"task":"…","state":"…"}]`.
 pub type Delivery = Arc<dyn Fn(&str, Position) -> serde_json::Value + Send + Sync>;
 /// Told after each answer: the route as the table names it (`other` for none), status, time.
 pub type Observe = Arc<dyn Fn(&'static str, u16, Duration) + Send + Sync>;
+
+/// How old what is read here may be.
+#[derive(Clone)]
+pub struct Freshness {
+    /// Since the leader was last heard of; zero on the leader; `None`: never.
+    pub age: Arc<dyn Fn() -> Option<Duration> + Send + Sync>,
+    /// The last applied entry.
+    pub applied: Arc<dyn Fn() -> Index + Send + Sync>,
+    /// Brings this node up to date.
+    pub catch_up: CatchUp,
+}
+
+/// What an operator may ask of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Let another node lead.
+    Transfer {
+        /// Which; `None`: the best one.
+        to: Option<NodeId>,
+    },
+    /// Take a member out for good.
+    Remove {
+        /// Which.
+        node: NodeId,
+    },
+    /// Let nodes vote again that may have lost the end of their log.
+    AcceptTailLoss,
+}
+
+/// Why it was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declined {
+    /// It cannot be done as things are; in words.
+    Cannot(String),
+    /// Nobody was there to do it.
+    Refused(Refused),
+}
 
 /// All that the public doors open onto. `node.rs` builds it; a handler sees nothing else.
 #[derive(Clone)]
@@ -92,8 +137,14 @@ pub struct Doors {
     pub view: View,
     /// Who votes now: for a receipt that is shown again.
     pub voters: Arc<dyn Fn() -> Voters + Send + Sync>,
+    /// How old what is read here may be.
+    pub freshness: Freshness,
     /// Definitions, releases.
     pub admin: Administer,
+    /// The body of `GET /v1/cluster`, an object.
+    pub cluster: Telling,
+    /// What an operator asks of the cluster.
+    pub operate: Operate,
     /// The body of `GET /v1/status`, an object.
     pub status: Telling,
     /// The body of `GET /v1/tasks`, an object `{"tasks":[…]}`.
@@ -115,6 +166,8 @@ struct Hall {
     body_room: Arc<Semaphore>,
     /// Requests of many lines, and lists.
     stream_room: Arc<Semaphore>,
+    /// Requests that ask whether this node is merely behind.
+    doubt_room: Arc<Semaphore>,
 }
 
 impl Hall {
@@ -122,6 +175,7 @@ impl Hall {
         Self {
             body_room: Arc::new(Semaphore::new(doors.config.bodies_bytes_max)),
             stream_room: Arc::new(Semaphore::new(doors.config.streams_max)),
+            doubt_room: Arc::new(Semaphore::new(fresh::DOUBTS_MAX)),
             public_site: doors.config.public_site(),
             doors,
         }
@@ -133,6 +187,15 @@ impl Deref for Hall {
 
     fn deref(&self) -> &Doors {
         &self.doors
+    }
+}
+
+impl fmt::Debug for Freshness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Freshness")
+            .field("age", &(self.age)())
+            .field("applied", &(self.applied)())
+            .finish_non_exhaustive()
     }
 }
 

@@ -206,6 +206,17 @@ fn schemas() -> Value {
             "answer": text(), "data": data(),
         })),
         "Status": data(),
+        "Cluster": object(&json!({
+            "cluster": text(), "node": number(), "role": text(), "term": number(),
+            "leader": { "type": ["integer", "null"] }, "last": number(), "committed": number(),
+            "applied": number(), "policy": text(), "contact_ms": { "type": ["integer", "null"] },
+            "voters": object(&json!({ "quorum": number(), "voters": number() })),
+            "members": { "type": "array", "items": data() },
+        })),
+        "Leader": object(&json!({ "leader": number() })),
+        "Removed": object(&json!({ "removed": number() })),
+        "Done": object(&json!({ "words": text() })),
+        "Policy": object(&json!({ "policy": text() })),
         "Problem": problem(),
     })
 }

@@ -15,14 +15,26 @@ use super::routes::{no_such_method, nothing_here};
 /// Whether a load balancer may send clients here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ready {
-    /// Not yet: the node reads its log.
-    Starting,
+    /// Not yet; what the start waits for, where there is more to say than that.
+    Starting(String),
     /// Submissions are taken.
     Yes,
     /// Not any more: the node is about to stop.
     Draining,
     /// Not, for another reason: in a few words.
     No(String),
+}
+
+impl Ready {
+    /// For people.
+    pub fn in_words(&self) -> &str {
+        match self {
+            Self::Yes => "ok",
+            Self::Starting(words) if words.is_empty() => "starting",
+            Self::Starting(words) | Self::No(words) => words,
+            Self::Draining => "draining",
+        }
+    }
 }
 
 /// All that the operators' doors open onto.
@@ -65,11 +77,9 @@ async fn livez() -> &'static str {
 
 async fn readyz(State(doors): State<Arc<OpsDoors>>) -> Response {
     let ready = doors.ready.borrow().clone();
-    let why = match ready {
-        Ready::Yes => return "ok\n".into_response(),
-        Ready::Starting => "starting".to_owned(),
-        Ready::Draining => "draining".to_owned(),
-        Ready::No(why) => why,
+    let status = match ready {
+        Ready::Yes => StatusCode::OK,
+        Ready::Starting(_) | Ready::Draining | Ready::No(_) => StatusCode::SERVICE_UNAVAILABLE,
     };
-    (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response()
+    (status, format!("{}\n", ready.in_words())).into_response()
 }

@@ -17,6 +17,7 @@ use storage::{FormId, Record, Seq};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::{NOT_ACCEPTABLE, NOT_FOUND, Problem};
+use super::fresh::{self, Reading};
 use super::query::{Parameter, Query};
 use super::render::{Format, OFFERS};
 use super::{Hall, accept, span, wire};
@@ -33,7 +34,10 @@ pub(super) const QUERY: &[Parameter] = &[
         "wait",
         "where there is nothing yet: wait for it so long, such as 30s",
     ),
+    fresh::CONSISTENT,
 ];
+/// Parameters of one record.
+pub(super) const ONE_QUERY: &[Parameter] = &[fresh::CONSISTENT];
 const LIMIT_DEFAULT: u64 = 1000;
 /// The form's last seq, in every list's header.
 const HEAD: HeaderName = HeaderName::from_static("formspool-head");
@@ -46,8 +50,8 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let form = doors
-        .registry
-        .get(&name)
+        .form(&name)
+        .await
         .ok_or_else(|| Problem::no_form(&name))?;
     let query = Query::parse(query.as_deref(), QUERY)?;
     let after = Seq(query.value("after", 0)?);
@@ -65,6 +69,7 @@ pub(super) async fn list(
             .wait_beyond(form.id, after, wait, &doors.stopping)
             .await?;
     }
+    let reading = Reading::of(&doors, &query).await?;
     let room = Arc::clone(&doors.stream_room).try_acquire_owned();
     let room = room.map_err(|_| Problem::no_room("too many lists are being sent"))?;
     let head = doors.view.head(form.id)?;
@@ -93,6 +98,7 @@ pub(super) async fn list(
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer.insert(HEAD, HeaderValue::from(head.0));
     answer.insert(header::VARY, HeaderValue::from_static("accept"));
+    reading.tell(&mut answer);
     if walk.is_done {
         return Ok((StatusCode::OK, answer, begin).into_response());
     }
@@ -104,22 +110,27 @@ pub(super) async fn list(
 pub(super) async fn one(
     State(doors): State<Arc<Hall>>,
     Path((name, seq)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let form = doors
-        .registry
-        .get(&name)
+        .form(&name)
+        .await
         .ok_or_else(|| Problem::no_form(&name))?;
+    let query = Query::parse(query.as_deref(), ONE_QUERY)?;
     let nothing = || Problem::new(NOT_FOUND, format!("{name} has no record {seq}"));
     let seq: u64 = seq.parse().map_err(|_| nothing())?;
-    let record = doors
-        .view
-        .record(form.id, Seq(seq))
-        .await?
-        .ok_or_else(nothing)?;
+    let reading = Reading::of(&doors, &query).await?;
+    let mut found = doors.view.record(form.id, Seq(seq)).await?;
+    if found.is_none() && doors.is_brought_up().await {
+        found = doors.view.record(form.id, Seq(seq)).await?;
+    }
+    let record = found.ok_or_else(nothing)?;
     let tasks = (doors.delivery)(&form.name, record.position);
     let mut out = Vec::with_capacity(record.body.len() + 512);
     wire::write_record(&mut out, &record, Some(&tasks));
-    Ok(super::json_bytes(StatusCode::OK, out))
+    let mut response = super::json_bytes(StatusCode::OK, out);
+    reading.tell(response.headers_mut());
+    Ok(response)
 }
 
 async fn format(doors: &Hall, form: &Arc<Form>, media_type: &str) -> Result<Format, Problem> {

@@ -20,7 +20,8 @@ use super::error::{
 };
 use super::query::Parameter;
 use super::{
-    Hall, auth, browser, cors, forms, ndjson, openapi, read, render, submit, tasks, token, withheld,
+    Hall, auth, browser, cluster, cors, forms, fresh, ndjson, openapi, read, render, submit, tasks,
+    token, withheld,
 };
 
 /// Who may.
@@ -78,6 +79,15 @@ const SUBMIT_REFUSALS: &[&Kind] = &[
     problems::DRAINING,
 ];
 
+const OPERATE_REFUSALS: &[&Kind] = &[
+    MALFORMED,
+    TOO_LARGE,
+    problems::CANNOT,
+    problems::NO_QUORUM,
+    problems::UNKNOWN,
+    problems::DRAINING,
+];
+
 /// Every route, in the order of a form's life.
 pub(super) const ROUTES: &[Route] = &[
     Route {
@@ -126,7 +136,7 @@ pub(super) const ROUTES: &[Route] = &[
         query: browser::THANKS_QUERY,
         takes: &[],
         gives: (200, HTML, None),
-        refuses: &[NO_FORM, NOT_FOUND],
+        refuses: &[NO_FORM, NOT_FOUND, problems::NO_QUORUM],
         serve: || get(browser::thanks),
     },
     Route {
@@ -169,6 +179,7 @@ pub(super) const ROUTES: &[Route] = &[
             NOT_ACCEPTABLE,
             problems::FORGOTTEN,
             problems::BUSY,
+            problems::NO_QUORUM,
         ],
         serve: || get(read::list),
     },
@@ -178,10 +189,16 @@ pub(super) const ROUTES: &[Route] = &[
         id: "getSubmission",
         summary: "One record, with its state at each task",
         access: Access::Admin,
-        query: &[],
+        query: read::ONE_QUERY,
         takes: &[],
         gives: (200, JSON, Some("Submission")),
-        refuses: &[NO_FORM, NOT_FOUND, problems::FORGOTTEN],
+        refuses: &[
+            BAD_PARAMETER,
+            NO_FORM,
+            NOT_FOUND,
+            problems::FORGOTTEN,
+            problems::NO_QUORUM,
+        ],
         serve: || get(read::one),
     },
     Route {
@@ -344,6 +361,67 @@ pub(super) const ROUTES: &[Route] = &[
     },
     Route {
         method: "get",
+        path: "/v1/cluster",
+        id: "getCluster",
+        summary: "Every node as this one sees it, and who leads",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Cluster")),
+        refuses: &[],
+        serve: || get(cluster::show),
+    },
+    Route {
+        method: "post",
+        path: "/v1/cluster/transfer",
+        id: "transferLeadership",
+        summary: "Let another node lead: the one that is named, or the best one",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("Leader")),
+        refuses: OPERATE_REFUSALS,
+        serve: || post(cluster::transfer),
+    },
+    Route {
+        method: "post",
+        path: "/v1/cluster/remove",
+        id: "removeMember",
+        summary: "Take a member out for good; to come back it needs an empty disk",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("Removed")),
+        refuses: OPERATE_REFUSALS,
+        serve: || post(cluster::remove),
+    },
+    Route {
+        method: "post",
+        path: "/v1/cluster/accept-tail-loss",
+        id: "acceptTailLoss",
+        summary: "Let nodes vote again that may have lost the end of their log, where a node that \
+                  would know better is gone for good",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Done")),
+        refuses: OPERATE_REFUSALS,
+        serve: || post(cluster::accept_tail_loss),
+    },
+    Route {
+        method: "put",
+        path: "/v1/cluster/policy",
+        id: "setPolicy",
+        summary: "How durable an acknowledged submission is, on every node, from the next one on",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("Policy")),
+        refuses: &[MALFORMED, TOO_LARGE, problems::NO_QUORUM, problems::UNKNOWN],
+        serve: || put(cluster::set_policy),
+    },
+    Route {
+        method: "get",
         path: "/openapi.json",
         id: "describe",
         summary: "This description",
@@ -362,6 +440,10 @@ pub(super) fn public(doors: &Arc<Hall>) -> Router {
     for route in ROUTES {
         let mut serve = (route.serve)();
         if route.access == Access::Admin {
+            if route.method == "get" {
+                let aged = middleware::from_fn_with_state(Arc::clone(doors), fresh::aged);
+                serve = serve.route_layer(aged);
+            }
             let guard = middleware::from_fn_with_state(Arc::clone(doors), auth::admin_only);
             serve = serve.route_layer(guard);
         }

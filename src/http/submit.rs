@@ -43,7 +43,7 @@ pub(super) async fn from_page(
     let (parts, body) = request.into_parts();
     let headers = parts.headers;
     let is_program = accept::wants_json(&headers) || is_json(&accept::content_type(&headers));
-    let Some(form) = doors.registry.get(&name) else {
+    let Some(form) = doors.form(&name).await else {
         let problem = Problem::no_form(&name);
         return if is_program {
             problem.into_response()
@@ -64,7 +64,7 @@ pub(super) async fn from_program(
     request: Request,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let Some(form) = doors.registry.get(&name) else {
+    let Some(form) = doors.form(&name).await else {
         return Problem::no_form(&name).into_response();
     };
     let kind = accept::content_type(&parts.headers);

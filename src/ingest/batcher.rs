@@ -2,7 +2,9 @@
 //!
 //! Holds: a pack has one number for life. One whose outcome is unknown is proposed again as the very
 //! same bytes until it is answered, and so are the packs behind it, in order: the log takes each
-//! number once. A number is given away again only when its pack is known not to be in the log and
+//! number once. So is one that found nobody to lead, until its first submission has waited long
+//! enough; then all that wait with it are refused, but only if every pack under way is known to be
+//! in no log. A number is given away again only when its pack is known not to be in the log and
 //! no later one is under way. A log that says it is closing is not asked again: all that wait are
 //! told what is known of theirs. No timer shapes a pack: the first job that waits takes along what
 //! waits with it. A second pack goes beside one under way only where what waited did not fit into
@@ -49,6 +51,8 @@ pub(super) struct Batcher {
     drain_max: Duration,
     /// How long to wait before packs are sent again; zero in peace.
     pause: Duration,
+    /// How long packs wait for somebody to lead.
+    leader_wait: Duration,
 }
 
 enum Event {
@@ -80,6 +84,7 @@ impl Batcher {
             stop_by: None,
             drain_max: Duration::from_millis(config.drain_ms_max),
             pause: Duration::ZERO,
+            leader_wait: config.leader_wait(),
         }
     }
 
@@ -95,7 +100,8 @@ impl Batcher {
             }
         }
         if !self.window.is_empty() {
-            tracing::warn!(packs = self.window.len(), "stopped with outcomes unknown");
+            tracing::warn!(packs = self.window.len(), "stopped without outcomes");
+            self.tell_what_is_known();
         }
     }
 
@@ -127,19 +133,17 @@ impl Batcher {
         let Some(mut flight) = self.pack(first) else {
             return;
         };
-        match self.propose.submit(flight.command.clone()).await {
-            Ok(answer) => flight.answer = answer,
-            Err(Refused::Unknown) => {} // as it stands: unknown
+        match offer(&*self.propose, &mut flight).await {
+            // Sent again in its turn, as it stands: behind those before it, if there are any.
+            Ok(()) | Err(Refused::Unknown | Refused::NoQuorum) => self.window.push_back(flight),
             Err(refused) => {
                 self.next_number = flight.number;
                 flight.refuse(&refused);
                 if refused == Refused::Draining {
                     self.take_no_more();
                 }
-                return;
             }
         }
-        self.window.push_back(flight);
     }
 
     /// Everything that waits, as far as it fits into one pack.
@@ -169,6 +173,7 @@ impl Batcher {
             return;
         };
         let number = oldest.number;
+        oldest.is_queued = false;
         match answer {
             Ok(Outcome::Pack(outcome)) => {
                 self.pause = Duration::ZERO;
@@ -205,18 +210,25 @@ impl Batcher {
 
     /// The oldest pack is not in the log. Nor can those behind it be taken before it is.
     async fn refused(&mut self, refused: &Refused) {
-        let is_alone = self.window.len() == 1;
-        match self.window.pop_front() {
-            Some(flight) if is_alone && !flight.is_doubtful => {
-                self.next_number = flight.number;
-                flight.refuse(refused);
-            }
-            Some(flight) => {
-                self.window.push_front(flight);
-                self.send_again().await;
-            }
-            None => {}
+        let may_wait = *refused == Refused::NoQuorum && !self.has_waited_enough();
+        for flight in self.window.iter_mut().skip(1) {
+            flight.give_up_try();
         }
+        if may_wait || !self.window.iter().all(Flight::is_in_no_log) {
+            self.send_again().await;
+            return;
+        }
+        if let Some(oldest) = self.window.front() {
+            self.next_number = oldest.number;
+        }
+        for flight in self.window.drain(..) {
+            flight.refuse(refused);
+        }
+    }
+
+    fn has_waited_enough(&self) -> bool {
+        let oldest = self.window.front();
+        oldest.is_none_or(|oldest| self.leader_wait <= oldest.since.elapsed())
     }
 
     /// Proposes all packs under way once more, in order, each as it was.
@@ -224,21 +236,17 @@ impl Batcher {
         self.rest().await;
         tracing::debug!(packs = self.window.len(), "packs proposed again");
         let mut failure = None;
-        for flight in self.window.iter_mut().skip(1) {
-            flight.is_doubtful = true; // its answer is not waited for, and may have been "taken"
-        }
         for flight in &mut self.window {
-            flight.answer = match &failure {
-                Some(refused) => failed(Refused::clone(refused)),
-                None => match self.propose.submit(flight.command.clone()).await {
-                    Ok(answer) => answer,
-                    Err(refused) => failed(failure.insert(refused).clone()),
-                },
-            };
+            flight.give_up_try();
+            match &failure {
+                Some(refused) => flight.answer = failed(Refused::clone(refused)),
+                None => failure = offer(&*self.propose, flight).await.err(),
+            }
         }
     }
 
-    /// Waits a little longer each time that nothing was answered in between.
+    /// Waits a little longer each time that nothing was answered in between, and no longer once
+    /// somebody leads.
     async fn rest(&mut self) {
         let until = Instant::now() + self.pause;
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -246,6 +254,10 @@ impl Batcher {
             biased;
             () = self.stop.cancelled(), if self.stop_by.is_none() => true,
             () = tokio::time::sleep_until(self.stop_by.map_or(until, |stop| stop.min(until))) => false,
+            () = self.propose.news() => {
+                self.pause = PAUSE_MIN;
+                false
+            }
         };
         if is_stop {
             self.begin_stop();
@@ -265,16 +277,21 @@ impl Batcher {
     /// This node's log takes nothing more: sending again would only keep people waiting.
     fn end_of_log(&mut self) {
         tracing::warn!(packs = self.window.len(), "the log takes no more packs");
-        for (place, flight) in self.window.drain(..).enumerate() {
-            // Of the oldest the answer was "not in the log"; an earlier try, or one behind it, may be.
-            let is_known = place == 0 && !flight.is_doubtful;
+        self.tell_what_is_known();
+        self.take_no_more();
+    }
+
+    /// Nothing more will be heard of the packs under way.
+    fn tell_what_is_known(&mut self) {
+        for mut flight in self.window.drain(..) {
+            flight.give_up_try();
+            let is_known = flight.is_in_no_log();
             flight.refuse(if is_known {
                 &Refused::Draining
             } else {
                 &Refused::Unknown
             });
         }
-        self.take_no_more();
     }
 
     /// What waits is in no pack, and whoever dropped it tells so.
@@ -283,6 +300,22 @@ impl Batcher {
         self.inbox.close();
         while self.inbox.try_recv().is_ok() {}
         self.is_closed = true;
+    }
+}
+
+/// One try. Where it fails, the pack's answer is that.
+async fn offer(propose: &dyn Propose, flight: &mut Flight) -> Result<(), Refused> {
+    match propose.submit(flight.command.clone()).await {
+        Ok(answer) => {
+            flight.answer = answer;
+            flight.is_queued = true;
+            Ok(())
+        }
+        Err(refused) => {
+            flight.is_doubtful |= refused == Refused::Unknown;
+            flight.answer = failed(refused.clone());
+            Err(refused)
+        }
     }
 }
 

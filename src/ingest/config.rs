@@ -1,12 +1,13 @@
 //! Bounds of the door.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use storage::{PACK_BYTES_MAX, PACK_SUBMISSIONS_MAX};
 
 /// Settings of this room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-#[expect(clippy::struct_field_names, reason = "a bound's name ends in _max")]
 pub struct Config {
     /// Bytes of one submission, as received and as stored.
     pub submission_bytes_max: usize,
@@ -22,6 +23,8 @@ pub struct Config {
     pub packs_in_flight_max: usize,
     /// How long a submission waits for its outcome before it is told "unknown".
     pub answer_ms_max: u64,
+    /// How long a submission waits for somebody to lead before it is told that nobody does.
+    pub leader_wait_ms: u64,
     /// How long a stopping node waits for outcomes.
     pub drain_ms_max: u64,
 }
@@ -36,6 +39,7 @@ impl Default for Config {
             in_flight_bytes_max: 64 << 20, // a second of a slow disk; a quarter of a node's memory
             packs_in_flight_max: 4,        // hides a round trip; the outcomes kept are twice that
             answer_ms_max: 10_000,         // two elections; below the patience of a browser
+            leader_wait_ms: 5_000,         // a new leader is there within that, but rarely later
             drain_ms_max: 5_000,           // what the endpoints need to notice
         }
     }
@@ -78,6 +82,11 @@ impl Config {
             problems.push("limits.answer_ms_max = 0: nobody would wait for an answer".to_owned());
         }
         problems
+    }
+
+    /// How long packs wait for a leader: whoever waits for one of them must live to hear of it.
+    pub(super) fn leader_wait(&self) -> Duration {
+        Duration::from_millis(self.leader_wait_ms.min(self.answer_ms_max / 2))
     }
 }
 

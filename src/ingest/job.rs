@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use storage::{Index, Placed, SlotOutcome, Submission, Terms};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::Instant;
 
 use super::receipt::Receipt;
 use super::refused::Refused;
@@ -30,6 +31,8 @@ pub(super) struct Job {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) count: usize,
+    /// When it began to wait.
+    pub(super) since: Instant,
     reply: oneshot::Sender<Result<Answers, Refused>>,
     /// Room is given back when nothing of the job is left here.
     _room: OwnedSemaphorePermit,
@@ -60,6 +63,7 @@ impl Job {
             .sum();
         let seat = Seat {
             count: submissions.len(),
+            since: Instant::now(),
             reply,
             _room: room,
         };

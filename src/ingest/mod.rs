@@ -54,7 +54,8 @@ pub(crate) use tree::tree_within;
 ///
 /// Holds: packs stand in the log in the order in which the outer futures returned `Ok`. An outer
 /// `Err` means that the command is not in the log and never will be. An inner `Err` means the same,
-/// unless it is [`Refused::Unknown`]. The inner future goes on whether or not it is polled.
+/// unless it is [`Refused::Unknown`]. [`Refused::NoQuorum`] says besides that the same command may be
+/// taken a moment later, by whoever leads then. The inner future goes on whether or not it is polled.
 pub trait Propose: Send + Sync + 'static {
     /// Queues a command; the inner future is the answer to it.
     fn submit(&self, command: Bytes) -> BoxFuture<'_, Result<Answer, Refused>>;
@@ -62,6 +63,17 @@ pub trait Propose: Send + Sync + 'static {
     /// Whether there is room for new submissions. What is under way already goes on.
     fn room(&self) -> Result<(), Refused> {
         Ok(())
+    }
+
+    /// Resolves when somebody leads who did not when this was called: what was refused with
+    /// [`Refused::NoQuorum`] may be taken now. May never resolve.
+    fn news(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
+
+    /// Waits until all that was accepted anywhere before this call shows in the state here.
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), Refused>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 
@@ -153,7 +165,7 @@ impl Ingest {
         body: Body,
         key: Option<Key>,
     ) -> Result<Receipt, Refused> {
-        let submission = match self.prepare(form, body, key)? {
+        let submission = match self.prepare_or_look_again(form, body, key).await? {
             Prepared::Known(receipt) => return Ok(receipt),
             Prepared::New(submission) => *submission,
         };
@@ -162,6 +174,28 @@ impl Ingest {
         let permit = self.admission.admit(submission.body.len())?;
         let answers = self.enqueue(Job::new(vec![submission], permit)).await?;
         answers.receipt(0, form, &stamp)
+    }
+
+    /// A key is looked up before the form is asked. Where the form says no and the key came with a
+    /// request, the first one may have been accepted by another node a moment ago.
+    async fn prepare_or_look_again(
+        &self,
+        form: &Arc<Form>,
+        body: Body,
+        key: Option<Key>,
+    ) -> Result<Prepared, Refused> {
+        let Some(key) = key else {
+            return self.prepare(form, body, None);
+        };
+        match self.prepare(form, body.clone(), Some(key.clone())) {
+            Err(refused @ (Refused::Invalid(_) | Refused::FormRetired)) => {
+                match self.propose.catch_up().await {
+                    Ok(()) => self.prepare(form, body, Some(key)),
+                    Err(_) => Err(refused),
+                }
+            }
+            prepared => prepared,
+        }
     }
 
     /// The first half of `submit`: all that can be known without proposing.

@@ -6,10 +6,12 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use storage::{
-    Command, PACK_BYTES_MAX, PACK_SUBMISSIONS_MAX, Pack, PackOutcome, Sender, SlotOutcome,
+    Command, Outcome, PACK_BYTES_MAX, PACK_SUBMISSIONS_MAX, Pack, PackOutcome, Sender, SlotOutcome,
     Submission, encode_command,
 };
+use tokio::time::Instant;
 
 use super::Answer;
 use super::job::{Answers, Job, Seat};
@@ -23,6 +25,10 @@ pub(super) struct Flight {
     pub(super) answer: Answer,
     /// A try ended without a word, or its word was not heard: it may be in the log.
     pub(super) is_doubtful: bool,
+    /// A try is under way: `answer` will say what became of it.
+    pub(super) is_queued: bool,
+    /// When the first of its jobs began to wait.
+    pub(super) since: Instant,
     seats: Vec<Seat>,
     /// For each slot, which of the jobs' submissions it holds, counted through all jobs.
     origins: Vec<usize>,
@@ -62,6 +68,7 @@ impl Load {
         let Self {
             submissions, seats, ..
         } = self;
+        let since = seats.iter().map(|seat| seat.since).min();
         let mut slots: Vec<(usize, Submission)> = submissions.into_iter().enumerate().collect();
         slots.sort_by_key(|(_, submission)| submission.form); // stable
         let (origins, submissions) = slots.into_iter().unzip();
@@ -76,6 +83,8 @@ impl Load {
             command,
             answer,
             is_doubtful: false,
+            is_queued: false,
+            since: since.unwrap_or_else(Instant::now),
             seats,
             origins,
         }
@@ -83,6 +92,25 @@ impl Load {
 }
 
 impl Flight {
+    /// True: no try of it is in the log, nor will one ever be.
+    pub(super) fn is_in_no_log(&self) -> bool {
+        !self.is_doubtful && !self.is_queued
+    }
+
+    /// The answer is not waited for any longer, as a new try is to come. What it says by now counts;
+    /// where it says nothing, the try may be in the log.
+    pub(super) fn give_up_try(&mut self) {
+        if self.is_queued {
+            let is_without_effect = match self.answer.as_mut().now_or_never() {
+                Some(Ok(Outcome::OutOfTurn { expected })) => expected <= Some(self.number),
+                Some(Ok(_) | Err(Refused::Unknown)) | None => false,
+                Some(Err(_)) => true,
+            };
+            self.is_doubtful |= !is_without_effect;
+            self.is_queued = false;
+        }
+    }
+
     /// Gives every job its answers.
     pub(super) fn deliver(self, outcome: PackOutcome) {
         let PackOutcome {

@@ -2,6 +2,7 @@
 
 mod batches;
 mod door;
+mod leaders;
 mod log;
 
 use proptest::prelude::*;

@@ -25,6 +25,10 @@ pub struct Banner {
     pub cluster: String,
     /// This node's number.
     pub node: u32,
+    /// Where the others are; empty: it is alone.
+    pub peers: Vec<String>,
+    /// Who leads, if that is known.
+    pub leader: Option<u32>,
     /// Records that were there already.
     pub records: u64,
     /// What happened to the state, if it was not simply kept.
@@ -139,6 +143,9 @@ impl Banner {
                 self.cluster
             ),
         );
+        if !self.peers.is_empty() {
+            line("node", self.place());
+        }
         if let Some(rebuilt) = &self.rebuilt {
             line("state", rebuilt.clone());
         }
@@ -169,10 +176,30 @@ impl Banner {
         if let Some(form) = &self.form {
             line("", format!("{} tail {form}", self.command));
         }
+        if !self.peers.is_empty() {
+            line("", format!("{} cluster status", self.command));
+        }
         line("", format!("{} --help", self.command));
         line("", format!("{}/openapi.json", self.public()));
         line("", format!("{}/metrics", self.ops_url));
         text
+    }
+
+    /// Which of how many it is, who leads and where the others are.
+    fn place(&self) -> String {
+        let Self {
+            node,
+            peers,
+            leader,
+            ..
+        } = self;
+        let leads = match leader {
+            Some(leader) if leader == node => "it leads".to_owned(),
+            Some(leader) => format!("node {leader} leads"),
+            None => "NOBODY LEADS YET: submissions are answered 503 until somebody does".to_owned(),
+        };
+        let (count, peers) = (peers.len() + 1, peers.join(", "));
+        format!("{node}, one of {count}; {leads}; the others: {peers}")
     }
 
     fn public(&self) -> &str {
@@ -193,19 +220,20 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_token_is_shown_only_when_it_was_made() {
+    fn banner() -> Banner {
         let sync = SyncLatency {
             p50: Duration::from_micros(420),
             p99: Duration::from_millis(3),
             mode: storage::WriteMode::Direct,
         };
-        let mut banner = Banner {
+        Banner {
             version: "1.2.3",
             data_dir: PathBuf::from("./data"),
             is_created: true,
             cluster: "c".to_owned(),
             node: 1,
+            peers: Vec::new(),
+            leader: Some(1),
             records: 0,
             rebuilt: None,
             durability: durability_in_words(Policy::Always, Some(sync)),
@@ -218,7 +246,12 @@ mod tests {
             token: Some("fsp_1".to_owned()),
             token_file: PathBuf::from("./data/admin.token"),
             clock_offset_ms: 0,
-        };
+        }
+    }
+
+    #[test]
+    fn the_token_is_shown_only_when_it_was_made() {
+        let mut banner = banner();
         let text = banner.in_words();
         assert!(
             text.contains("fsp_1") && text.contains("created now"),
@@ -245,6 +278,30 @@ mod tests {
             "{}",
             banner.in_words()
         );
+    }
+
+    #[test]
+    fn one_of_several_says_which_and_who_leads() {
+        let mut banner = banner();
+        assert!(
+            !banner.in_words().contains("one of"),
+            "{}",
+            banner.in_words()
+        );
+        banner.peers = vec!["10.0.0.1:7080".to_owned(), "10.0.0.3:7080".to_owned()];
+        for (leader, words) in [
+            (
+                Some(1),
+                "1, one of 3; it leads; the others: 10.0.0.1:7080, 10.0.0.3:7080\n",
+            ),
+            (Some(3), "1, one of 3; node 3 leads; "),
+            (None, "NOBODY LEADS YET"),
+        ] {
+            banner.leader = leader;
+            let text = banner.in_words();
+            assert!(text.contains(words), "{text}");
+            assert!(text.contains("formspool cluster status\n"), "{text}");
+        }
     }
 
     #[test]

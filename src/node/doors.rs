@@ -11,7 +11,7 @@ use storage::{Disk as _, Health, OsDisk, SyncLatency};
 use super::error::Error;
 use super::report::Report;
 use super::tasks::{self, Overview};
-use super::{Stages, propose};
+use super::{Stages, cluster, fresh, propose};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::feed::LogFeed;
@@ -106,7 +106,8 @@ impl<'a> Inside<'a> {
             sync,
         };
         let (told, metrics, voting) = (self.overview.clone(), self.metrics.clone(), raft.clone());
-        let overview = self.overview.clone();
+        let (overview, freshness) = (self.overview.clone(), fresh::freshness(raft));
+        let (members, fresh) = (raft.clone(), freshness.clone());
         Doors {
             config: self.config.http.clone(),
             submission_bytes_max: self.config.limits.submission_bytes_max,
@@ -114,7 +115,10 @@ impl<'a> Inside<'a> {
             registry: self.registry.clone(),
             view: View::new(view.clone(), raft.records(), raft.applied()),
             voters: Arc::new(move || voting.status().voters),
+            freshness,
             admin: propose::administer(raft),
+            cluster: Arc::new(move || cluster::document(&members, &fresh)),
+            operate: cluster::operate(raft),
             status: Arc::new(move || report.status()),
             tasks: Arc::new(move || json!({ "tasks": told.tasks() })),
             delivery: Arc::new(move |form, position| overview.delivery(&view, form, position)),

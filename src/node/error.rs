@@ -67,6 +67,9 @@ pub enum Error {
     /// The node stopped for good while it ran. Acknowledged submissions are safe.
     #[error("the node stopped for good: {0}")]
     Fatal(String),
+    /// A signal while it started: no submission was taken in yet.
+    #[error("ended by {0} while it started")]
+    Interrupted(&'static str),
     /// A second signal: acknowledged submissions are safe, those under way are unknown.
     #[error("ended at once by a second signal")]
     Cut,

@@ -9,6 +9,8 @@ use storage::{Health, Opened, Phase, Progress, Shortage, StateView, SyncLatency}
 use tracing::{info, warn};
 
 use super::banner::durability_in_words;
+use super::cluster;
+use super::ready::Readiness;
 use super::tasks::Overview;
 use crate::forms::Registry;
 use crate::retention::Retention;
@@ -16,10 +18,18 @@ use crate::retention::Retention;
 /// A start that takes longer tells how far it is, this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
 
-/// Tells how far a long start is.
-pub(super) fn progress() -> impl FnMut(Progress) + Send + 'static {
+/// Tells how far a long start is: in the log, and what it waits for at `/readyz`.
+pub(super) fn progress(ready: Readiness) -> impl FnMut(raft::Progress) + Send + 'static {
     let mut told = Instant::now();
-    move |Progress { phase, done, total }| {
+    move |step| {
+        let Progress { phase, done, total } = match step {
+            raft::Progress::Storage(step) => step,
+            raft::Progress::Waiting(words) => {
+                info!(words, "not started yet");
+                ready.starting(words);
+                return;
+            }
+        };
         if told.elapsed() < TELL_AGAIN {
             return;
         }
@@ -87,7 +97,7 @@ impl Report {
         let policy = wal.policy();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
-            "node": self.raft.status(),
+            "node": cluster::node(&self.raft),
             "durability": {
                 "policy": policy.to_string(),
                 "words": durability_in_words(policy, self.sync),

@@ -8,7 +8,7 @@ use std::fmt;
 
 use bridge::TaskStatus;
 use serde::Serialize;
-use storage::{FormId, Index, Position, Seq, Slot, StateView, TaskRow};
+use storage::{FormId, Index, NodeId, Position, Seq, Slot, StateView, TaskRow};
 
 use crate::forms::{SinkKind, TaskDefinition};
 
@@ -37,6 +37,36 @@ impl fmt::Display for HeldBy {
             "task {task} has not delivered record {seq} of form {form}"
         )
     }
+}
+
+/// Another node whose own destinations lack something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HeldByNode {
+    /// Which.
+    pub node: NodeId,
+    /// They have everything up to here, as far as it was heard of.
+    pub delivered: Index,
+}
+
+impl fmt::Display for HeldByNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, delivered } = self;
+        write!(
+            f,
+            "the sheets of node {node} have no more than entry {delivered}, as far as it was heard \
+             of (one that does not come back is removed by `formspool cluster remove {node}`)"
+        )
+    }
+}
+
+/// The one that is furthest behind among the other members; one that was never heard of has nothing.
+pub(super) fn nodes(roster: &[raft::Seat]) -> Option<HeldByNode> {
+    let others = roster.iter().filter(|seat| !seat.is_self);
+    let held = others.map(|seat| HeldByNode {
+        node: seat.node,
+        delivered: seat.delivered.unwrap_or_default(),
+    });
+    held.min_by_key(|one| one.delivered)
 }
 
 /// One for each task and form that has something to deliver.
@@ -94,4 +124,46 @@ fn local(task: &TaskRow, form: &str, running: &[TaskStatus]) -> Position {
 fn replicated(view: &StateView, task: &TaskRow, form: FormId) -> Result<Position, storage::Error> {
     let cursor = view.cursor(&task.name, Some(form))?;
     Ok(cursor.map_or(task.start, |cursor| cursor.position))
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::{Seat, Standing};
+
+    use super::*;
+
+    fn seat(node: u32, delivered: Option<u64>) -> Seat {
+        Seat {
+            node: NodeId(node),
+            address: String::new(),
+            is_voter: true,
+            is_self: node == 1,
+            state: Standing::Ok,
+            since_ms: 0,
+            words: String::new(),
+            last: None,
+            applied: None,
+            free_bytes: None,
+            boot: None,
+            floor: None,
+            delivered: delivered.map(Index),
+            holes: 0,
+            digest: None,
+        }
+    }
+
+    #[test]
+    fn the_node_whose_sheets_are_furthest_behind_holds_the_log() {
+        let held = |seats: &[Seat]| nodes(seats).map(|one| (one.node.0, one.delivered.0));
+        assert_eq!(
+            held(&[seat(1, Some(0))]),
+            None,
+            "this one is asked elsewhere"
+        );
+        let three = [seat(1, Some(0)), seat(2, Some(9)), seat(3, Some(7))];
+        assert_eq!(held(&three), Some((3, 7)));
+        let silent = [seat(1, Some(9)), seat(2, Some(9)), seat(3, None)];
+        assert_eq!(held(&silent), Some((3, 0)), "never heard of");
+        assert!(nodes(&three).unwrap().to_string().contains("node 3"));
+    }
 }

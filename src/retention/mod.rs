@@ -12,9 +12,10 @@
 //! The horizon is always at a checkpoint of the leader, so it moves in steps of segments, and a
 //! form's oldest records may stay longer than the settings ask: never shorter.
 //!
-//! Left open until there are peers: what the sheets of the *other* nodes lack has to hold the horizon
-//! too, since `apply` removes the places below it everywhere. The leader must hear of their positions
-//! and put them into what [`Tasks`] gives; a node that only kept its own log could not read it.
+//! What the sheets of the *other* nodes lack holds the horizon too, since `apply` removes the places
+//! below it everywhere: each node tells the others up to where its own destinations have everything,
+//! and one that was not heard of counts as having nothing new since. So a node that is down for good
+//! holds the log until it is removed, and is named. Besides, no node purges what its own sheets lack.
 
 mod config;
 mod held;
@@ -34,7 +35,7 @@ use tracing::{debug, error, info};
 use crate::stage::Stage;
 
 pub use config::Config;
-pub use held::HeldBy;
+pub use held::{HeldBy, HeldByNode};
 
 use rule::{Delivered, Segment, candidate, over, rounded_up};
 
@@ -63,8 +64,18 @@ pub struct Report {
     pub log_bytes_max: u64,
     /// What is first in the way of letting more go, if a task is.
     pub held_by: Option<HeldBy>,
+    /// The other node whose own sheets are furthest behind, if they are behind this one's tasks.
+    pub held_by_node: Option<HeldByNode>,
     /// The checkpoints here.
     pub checkpoints: Vec<Index>,
+}
+
+impl Report {
+    /// What is first in the way of letting more go, in words.
+    pub fn held_in_words(&self) -> Option<String> {
+        let node = self.held_by_node.as_ref().map(ToString::to_string);
+        node.or_else(|| self.held_by.as_ref().map(ToString::to_string))
+    }
 }
 
 /// Decides and lets go. Clones are the same one.
@@ -144,16 +155,18 @@ impl Retention {
         if look.wants_checkpoint {
             self.node.checkpoints().demand();
         }
+        self.node.tell_delivered(look.own);
         if let Some(index) = look.horizon
             && self.node.leadership().borrow().is_some()
         {
+            // Not forwarded: another leader has its own settings, and hears of other nodes itself.
             let command = encode_command(&Command::Horizon(Horizon { index }));
-            match self.node.propose(command).await {
+            match self.node.propose_here(command).await {
                 Ok(_) => info!(%index, "the horizon moved"),
                 Err(error) => debug!(%error, "the horizon was not taken"),
             }
         }
-        match self.node.forget(Index(u64::MAX)).await {
+        match self.node.forget(look.own).await {
             Ok(gone) => debug!(purged = %gone.purged, gone.checkpoints, "the log was let go"),
             Err(error) => debug!(%error, "the log was not let go"),
         }
@@ -165,10 +178,15 @@ impl Retention {
         let applied = view.applied().map(|id| id.index).unwrap_or_default();
         let time_ms = view.state_time()?;
         let held = held::lanes(&view, &(self.tasks)())?;
+        let before = |one: &HeldBy| Index(one.index.0.saturating_sub(1));
+        let own = held.iter().filter(|one| one.is_local).map(before).min();
+        let own = own.map_or(applied, |own| applied.min(own));
         let held_by = held.into_iter().min_by_key(|one| one.index);
-        let delivered = held_by.as_ref().map_or(applied, |one| {
-            applied.min(Index(one.index.0.saturating_sub(1)))
-        });
+        let here = held_by
+            .as_ref()
+            .map_or(applied, |one| applied.min(before(one)));
+        let held_by_node = held::nodes(&self.node.roster()).filter(|one| one.delivered < here);
+        let delivered = held_by_node.as_ref().map_or(here, |one| one.delivered);
 
         let segments = segments(&self.node);
         let log_bytes = log_bytes(&segments);
@@ -219,9 +237,11 @@ impl Retention {
             log_bytes,
             log_bytes_max: self.log_bytes_max,
             held_by,
+            held_by_node,
             checkpoints: all,
         };
         Ok(Look {
+            own,
             horizon: at.filter(|at| horizon < *at),
             wants_checkpoint: is_old || bytes_max / CHECKPOINTS_IN_LOG < behind,
         })
@@ -230,6 +250,8 @@ impl Retention {
 
 /// What a look came to.
 struct Look {
+    /// This node's own destinations have everything up to here.
+    own: Index,
     /// What the horizon should be, where it is not yet.
     horizon: Option<Index>,
     wants_checkpoint: bool,

@@ -35,10 +35,7 @@ async fn start(disk: &FaultDisk) -> raft::Node {
     settings.wal.batch_bytes_max = 16 << 10;
     let shared = Arc::new(disk.clone());
     let start = raft::Node::start(
-        shared,
-        Path::new("/data"),
-        raft::Config::default(),
-        settings,
+        raft::Setup::alone(shared, Path::new("/data"), settings),
         |_| {},
     );
     let (node, _) = tokio::time::timeout(LIMIT, start).await.unwrap().unwrap();

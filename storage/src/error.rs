@@ -174,6 +174,19 @@ impl Error {
         }
     }
 
+    /// Whether it says that bytes which were durable are gone: no later start will find them.
+    pub fn is_loss(&self) -> bool {
+        if let Self::Io { op, source, .. } = self {
+            // Both copies of hardstate damaged; hardstate gone.
+            let kinds = [io::ErrorKind::InvalidData, io::ErrorKind::NotFound];
+            return matches!(*op, "trust" | "find") && kinds.contains(&source.kind());
+        }
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Damaged { .. } | Self::NoCheckpoint { .. }
+        )
+    }
+
     /// Whether the disk was full: an error that may be gone the next time.
     pub fn is_full(&self) -> bool {
         let kinds = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];

@@ -13,6 +13,7 @@ mod outcome;
 mod poison;
 mod records;
 mod rows;
+pub mod simulation;
 mod state;
 mod wal;
 
@@ -28,13 +29,14 @@ pub use metrics::{StateMetrics, WalMetrics};
 pub use outcome::{Outcome, PackOutcome, Placed, SlotOutcome, Terms, Voters};
 pub use records::{Record, Records};
 pub use state::{
-    Checkpoint, Checkpoints, CursorRow, Digests, Engine, FormRow, Incoming, OnDoubt, Opened,
-    ParkedRow, Phase, Progress, State, StateConfig, StateParts, StateView, TaskRow, VotersOf,
+    Checkpoint, Checkpoints, CursorRow, Digests, Engine, FormRow, Incoming, LEVEL_MAX, OnDoubt,
+    Opened, ParkedRow, Phase, Progress, State, StateConfig, StateParts, StateView, TaskRow,
+    VotersOf,
 };
-#[cfg(feature = "testing")]
-pub use wal::count_wal_records;
 pub use wal::{
     Damage, Done, Entry, EntryKind, Floor, HardInfo, Health, Marks, Recovered, RepairError,
     ScrubReport, SegmentId, SegmentInfo, Shortage, SyncLatency, Vote, Wal, WalItem, WriteMode,
     inspect as inspect_wal, probe_sync,
 };
+#[cfg(feature = "testing")]
+pub use wal::{Stepper, count_wal_records};

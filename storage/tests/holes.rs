@@ -76,7 +76,7 @@ fn holes(wal: &Wal, last: u64) -> Vec<u64> {
 
 fn repair(wal: &Wal, entry: Entry) -> Result<(), RepairError> {
     let mut answers = Answers::new();
-    wal.repair(entry, answers.done())?;
+    wal.repair(entry, &[], answers.done())?;
     assert_eq!(1, answers.kept());
     Ok(())
 }
@@ -224,8 +224,9 @@ fn the_scrubber_finds_what_opening_did_not_read_and_tells_it_once() {
         assert_eq!(found, wal.findings());
     }
     let read = wal.read(Index(13)..Index(14), 1000);
-    assert!(matches!(read, Err(Error::Corrupt { .. })), "{read:?}");
+    assert!(matches!(read, Err(Error::Damaged { .. })), "{read:?}");
     assert_eq!(1, wal.findings().len());
+    assert_eq!(vec![13], holes(&wal, COUNT), "and no more than that");
 }
 
 #[test]
@@ -339,4 +340,89 @@ fn mapped_scans_of_real_files_say_the_same_and_a_purge_under_one_is_safe() {
         let asked = answers.asked;
         assert_eq!(asked, answers.kept());
     });
+}
+
+#[test]
+fn what_is_found_while_the_log_runs_is_a_hole_until_it_is_repaired_also_after_a_start() {
+    // Found by the scrubber, or by whoever reads it.
+    for is_read in [false, true] {
+        let disk = sealed(&config(Verify::Tail));
+        assert!(disk.flip(&segment(2), in_third(500), 1));
+        let (wal, _) = open_damaged(&disk, &config(Verify::Tail));
+        assert_eq!(0, wal.holes(), "opening believes the footer");
+        if is_read {
+            let read = wal.read(Index(11)..Index(20), 100_000).unwrap();
+            assert_eq!(2, read.len(), "up to the hole");
+        } else {
+            wal.scrub();
+        }
+        assert_eq!(vec![Index(13)..=Index(13)], wal.lost());
+        let read = wal.read(Index(14)..Index(41), 100_000).unwrap();
+        assert_eq!(27, read.len(), "and behind it");
+        wal.close().unwrap();
+        let (wal, _) = open_damaged(&disk, &config(Verify::Tail));
+        assert_eq!(
+            vec![Index(13)..=Index(13)],
+            wal.lost(),
+            "it is not forgotten"
+        );
+        repair(&wal, entry(id(1, 13), LEN)).unwrap();
+        assert_eq!(0, wal.holes() + holes(&wal, COUNT).len() as u64);
+        wal.close().unwrap();
+        let (wal, _) = open_damaged(&disk, &config(Verify::Tail));
+        assert_eq!(0, wal.holes() + holes(&wal, COUNT).len() as u64);
+        // The repaired copy rots too.
+        let copy = wal.segments().iter().rev().nth(1).unwrap().id;
+        wal.close().unwrap();
+        let mut at = 8192 + 64;
+        while !disk.read(&segment(copy.0)).unwrap()[at..].starts_with(&[b'x'; 100]) {
+            at += 1;
+        }
+        let (wal, _) = open_damaged(&disk, &config(Verify::Tail));
+        assert!(disk.flip(&segment(copy.0), at + 50, 1));
+        wal.scrub();
+        assert_eq!(vec![Index(13)..=Index(13)], wal.lost());
+        repair(&wal, entry(id(1, 13), LEN)).unwrap();
+        assert_eq!(0, holes(&wal, COUNT).len());
+    }
+}
+
+#[test]
+fn entries_come_back_where_the_header_of_their_batch_is_gone_or_a_stretch_of_it() {
+    // The header of the batch; a block over the ends of three records and the headers of two.
+    let block = [0; 3 * 1032 - 600];
+    let harms = [
+        (8192 + 8, vec![0xFF], 5),
+        (in_third(500), block.to_vec(), 3),
+    ];
+    for is_running in [false, true] {
+        for (at, harm, count) in &harms {
+            let verify = if is_running {
+                Verify::Tail
+            } else {
+                Verify::Full
+            };
+            let disk = sealed(&config(verify));
+            disk.scribble(&segment(2), *at, harm);
+            let (wal, _) = open_damaged(&disk, &config(verify));
+            wal.scrub();
+            let lost = holes(&wal, COUNT);
+            // A running log has fewer places to begin reading at than one that was read as it opened.
+            assert!(
+                lost.len() == *count || (is_running && lost.len() == 10),
+                "{lost:?}"
+            );
+            let all: Vec<_> = lost.iter().map(|at| entry(id(1, *at), LEN)).collect();
+            let mut wrong = all.clone();
+            wrong[1].payload = vec![b'y'; LEN].into();
+            let refused = wal.repair(wrong[1].clone(), &wrong, Box::new(drop));
+            assert!(refused.is_err(), "{refused:?}");
+            for one in &all {
+                let mut answers = Answers::new();
+                wal.repair(one.clone(), &all, answers.done()).unwrap();
+                assert_eq!(1, answers.kept());
+            }
+            assert_eq!(0, holes(&wal, COUNT).len());
+        }
+    }
 }

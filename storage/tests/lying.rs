@@ -40,7 +40,9 @@ fn run_on_a_liar(seed: u64, fault: impl Fn(u64) -> Fault, verify: Verify) -> (us
         let is_last = nth + 1 >= writes;
         match open(&disk, &config).map(|(wal, recovered)| (Model::try_of(&wal), recovered)) {
             Err(Error::Corrupt { .. } | Error::Io { .. })
-            | Ok((Err(Error::Corrupt { .. } | Error::Io { .. }), _)) => noticed += 1,
+            | Ok((Err(Error::Corrupt { .. } | Error::Damaged { .. } | Error::Io { .. }), _)) => {
+                noticed += 1;
+            }
             Ok((Ok(found), recovered)) => {
                 let is_whole = script.states.iter().skip(kept).any(|state| *state == found);
                 let is_told = recovered.floor.is_some() || !recovered.damage.is_empty();

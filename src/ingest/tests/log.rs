@@ -10,7 +10,7 @@ use storage::{
     Command, DefineForm, Entry, EntryKind, Expect, FormId, Index, LogId, NodeId, Outcome, Pack,
     RetireForm, Sender, State, StateView, Term, Voters, decode_command, encode_command,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::forms::{Form, Registry};
@@ -38,6 +38,10 @@ pub(super) struct Log {
     inner: Mutex<Inner>,
     /// A permit for each answer that may arrive.
     gate: Semaphore,
+    /// Whether somebody leads.
+    leads: watch::Sender<bool>,
+    /// What was accepted elsewhere, and shows here once this node has caught up.
+    elsewhere: Mutex<Vec<Command>>,
 }
 
 struct Inner {
@@ -65,6 +69,8 @@ impl Log {
         let log = Self {
             inner: Mutex::new(inner),
             gate: Semaphore::new(Semaphore::MAX_PERMITS / 2),
+            leads: watch::Sender::new(true),
+            elsewhere: Mutex::default(),
         };
         log.inner
             .lock()
@@ -90,6 +96,15 @@ impl Log {
 
     pub(super) fn seen(&self) -> Vec<Pack> {
         self.inner.lock().unwrap().seen.clone()
+    }
+
+    /// Somebody leads from now on, or nobody does.
+    pub(super) fn lead(&self, leads: bool) {
+        self.leads.send_replace(leads);
+    }
+
+    pub(super) fn accept_elsewhere(&self, command: Command) {
+        self.elsewhere.lock().unwrap().push(command);
     }
 
     /// From now on no answer arrives.
@@ -145,6 +160,7 @@ impl Propose for Door {
         inner.seen.push(pack);
         let fate = match inner.fates.pop_front() {
             _ if inner.has_ended => Fate::Shut(Refused::Draining),
+            None if !*log.leads.borrow() => Fate::Shut(Refused::NoQuorum),
             fate => fate.unwrap_or(Fate::Taken),
         };
         let result = match fate {
@@ -166,6 +182,21 @@ impl Propose for Door {
             result
         };
         Box::pin(std::future::ready(Ok(Box::pin(answer) as Answer)))
+    }
+
+    fn catch_up(&self) -> BoxFuture<'_, Result<(), Refused>> {
+        for command in self.0.elsewhere.lock().unwrap().drain(..) {
+            self.0.apply(&command);
+        }
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn news(&self) -> BoxFuture<'static, ()> {
+        let mut leads = self.0.leads.subscribe();
+        Box::pin(async move {
+            drop(leads.wait_for(|leads| !leads).await);
+            drop(leads.wait_for(|leads| *leads).await);
+        })
     }
 }
 

@@ -7,6 +7,7 @@
 )]
 
 mod process;
+mod waiting;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};

@@ -133,7 +133,7 @@ impl Drop for Running {
     }
 }
 
-fn ask(url: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
+pub fn ask(url: &str, method: &str, path: &str, headers: &str, body: &str) -> (u16, String) {
     let authority = url.strip_prefix("http://").unwrap();
     let mut socket = TcpStream::connect(authority).unwrap();
     let request = format!(

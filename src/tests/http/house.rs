@@ -1,7 +1,9 @@
 //! A node's doors without the node: what is proposed is applied at once.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,7 +11,7 @@ use axum::http::{HeaderMap, Method, Request, StatusCode};
 use bytes::Bytes;
 use formspool::clock::Clock;
 use formspool::forms::{Definition, Registry};
-use formspool::http::{Doors, HttpConfig, View, public_router};
+use formspool::http::{Declined, Doors, Freshness, HttpConfig, Operation, View, public_router};
 use formspool::ingest::{self, Answer, Ingest, Propose, Refused};
 use formspool::stage::Stage;
 use futures::future::BoxFuture;
@@ -86,10 +88,44 @@ impl Propose for Log {
     }
 }
 
+/// How far the node is behind the others, as a test wants it.
+#[derive(Clone, Default)]
+pub struct Behind {
+    /// What the others have and this node gets when it catches up.
+    pub elsewhere: Arc<Mutex<Vec<Command>>>,
+    /// No majority can be asked.
+    pub is_cut_off: Arc<AtomicBool>,
+    log: Arc<Mutex<Option<Arc<Log>>>>,
+}
+
+impl Behind {
+    fn freshness(&self, applied: watch::Receiver<Index>) -> Freshness {
+        let this = self.clone();
+        Freshness {
+            age: Arc::new(|| Some(Duration::from_millis(250))),
+            applied: Arc::new(move || *applied.borrow()),
+            catch_up: Arc::new(move || {
+                let this = this.clone();
+                Box::pin(async move {
+                    if this.is_cut_off.load(Ordering::Relaxed) {
+                        return Err(Refused::NoQuorum);
+                    }
+                    let log = this.log.lock().unwrap().clone();
+                    for command in this.elsewhere.lock().unwrap().drain(..) {
+                        log.as_ref().unwrap().apply(&command);
+                    }
+                    Ok(())
+                })
+            }),
+        }
+    }
+}
+
 /// The doors and what is behind them.
 pub struct House {
     pub router: Router,
     pub log: Arc<Log>,
+    pub behind: Behind,
     pub stage: Stage,
 }
 
@@ -160,6 +196,8 @@ impl House {
         let clock = Clock::fixed(NOW_MS);
         let ingest = Ingest::spawn(limits, view.clone(), propose, sender, clock, &stage);
         let admin = Arc::clone(&log);
+        let behind = Behind::default();
+        *behind.log.lock().unwrap() = Some(Arc::clone(&log));
         let doors = Doors {
             config,
             submission_bytes_max,
@@ -169,6 +207,20 @@ impl House {
             voters: Arc::new(|| Voters {
                 quorum: 1,
                 count: 1,
+            }),
+            freshness: behind.freshness(log.applied.subscribe()),
+            cluster: Arc::new(|| json!({ "node": 1, "members": [] })),
+            operate: Arc::new(|operation| {
+                Box::pin(async move {
+                    match operation {
+                        Operation::Transfer { to: Some(node) } => Ok(json!({ "leader": node })),
+                        Operation::Remove { node } => Ok(json!({ "removed": node })),
+                        Operation::AcceptTailLoss => Err(Declined::Refused(Refused::NoQuorum)),
+                        Operation::Transfer { to: None } => {
+                            Err(Declined::Cannot("nobody else can lead".to_owned()))
+                        }
+                    }
+                })
             }),
             admin: Arc::new(move |command| {
                 let outcome = admin.apply(&command);
@@ -185,6 +237,7 @@ impl House {
         let house = Self {
             router: public_router(doors),
             log,
+            behind,
             stage,
         };
         house.define(&student());

@@ -9,6 +9,7 @@
 
 mod admin;
 mod browser;
+mod cluster;
 mod house;
 mod lists;
 mod ndjson;

@@ -231,7 +231,7 @@ async fn idle_connections_hinder_nobody() {
 
 #[tokio::test]
 async fn operators_see_whether_the_node_is_ready() {
-    let (ready, is_ready) = watch::channel(Ready::Starting);
+    let (ready, is_ready) = watch::channel(Ready::Starting("waiting for peers".to_owned()));
     let metrics = Arc::new(|| "formspool_up 1\n# EOF\n".to_owned());
     let router = ops_router(OpsDoors {
         metrics,
@@ -253,7 +253,8 @@ async fn operators_see_whether_the_node_is_ready() {
         rest(&mut stream).await
     };
     assert!(get("/livez").await.starts_with("HTTP/1.1 200 "));
-    assert!(get("/readyz").await.starts_with("HTTP/1.1 503 "));
+    let starting = get("/readyz").await;
+    assert!(starting.starts_with("HTTP/1.1 503 ") && starting.ends_with("waiting for peers\n"));
     ready.send_replace(Ready::Yes);
     assert!(get("/readyz").await.starts_with("HTTP/1.1 200 "));
     ready.send_replace(Ready::No("stopping".to_owned()));

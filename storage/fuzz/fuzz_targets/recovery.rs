@@ -113,7 +113,7 @@ fn use_it(wal: &Wal) {
                 None => break,
             },
             Err(Error::Damaged { last, first }) => {
-                drop(wal.repair(entry(1, first.0, 9), Box::new(drop)));
+                drop(wal.repair(entry(1, first.0, 9), &[], Box::new(drop)));
                 last.next()
             }
             Err(_) => at.next(),

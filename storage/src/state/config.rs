@@ -32,6 +32,10 @@ pub struct StateConfig {
     /// Which store; not a setting of a node.
     #[serde(skip)]
     pub engine: Engine,
+    /// After this entry a row is not what was applied: to see who notices.
+    #[cfg(feature = "testing")]
+    #[serde(skip)]
+    pub spoil_at: Option<crate::ids::Index>,
 }
 
 impl Default for StateConfig {
@@ -42,6 +46,8 @@ impl Default for StateConfig {
             journal_bytes_max: 64 << 20, // the least that the store takes
             checkpoint_bytes: 1 << 30,   // a rebuild applies no more than that: some ten seconds
             engine: Engine::Fjall,
+            #[cfg(feature = "testing")]
+            spoil_at: None,
         }
     }
 }

@@ -45,6 +45,7 @@ pub use digests::Digests;
 pub use forms::FormRow;
 pub use open::{Opened, Phase, Progress, StateParts};
 pub use parked::ParkedRow;
+pub use rules::LEVEL_MAX;
 pub use tasks::{CursorRow, TaskRow};
 pub use verify::OnDoubt;
 pub use view::StateView;
@@ -87,6 +88,8 @@ pub struct State {
     /// Watches what is applied, in a node.
     cutter: Option<Cutter>,
     verifier: Verifier,
+    #[cfg(feature = "testing")]
+    spoil_at: Option<crate::ids::Index>,
 }
 
 impl State {
@@ -150,6 +153,8 @@ impl State {
             home,
             cutter: None,
             verifier: Verifier::default(),
+            #[cfg(feature = "testing")]
+            spoil_at: None,
         })
     }
 
@@ -173,6 +178,10 @@ impl State {
         let done = apply.end()?;
         self.applied.id = Some(entry.id);
         self.applied.tally = done.tally;
+        #[cfg(feature = "testing")]
+        if self.spoil_at == Some(entry.id.index) {
+            self.applied.tally.rows.0 ^= 1;
+        }
         self.applied.chain = digests::chain(self.applied.chain, entry.id.index, &entry.payload);
         self.write(&done)?;
         self.hot.take(&done.changes);

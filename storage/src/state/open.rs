@@ -159,6 +159,10 @@ impl State {
     fn attach(&mut self, checkpoints: Checkpoints, parts: &StateParts<'_>) {
         let bytes = parts.config.checkpoint_bytes;
         self.cutter = Some(Cutter::new(checkpoints, parts.wal.clone(), bytes));
+        #[cfg(feature = "testing")]
+        {
+            self.spoil_at = parts.config.spoil_at;
+        }
     }
 
     /// A log without its beginning needs a checkpoint. Where it is gone and the state is not, a

@@ -4,7 +4,7 @@
 //! that was restarted with another value, or rebuilt from its log, give other seqs than before.
 
 /// The highest level that this build can run.
-pub(crate) const LEVEL_MAX: u32 = 1;
+pub const LEVEL_MAX: u32 = 1;
 
 /// The rules of one level.
 #[derive(Clone, Copy, Debug)]

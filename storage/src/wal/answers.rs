@@ -83,6 +83,17 @@ impl Answerer {
         })
     }
 
+    /// Without the thread: all answers are given by whoever writes.
+    #[cfg(feature = "testing")]
+    pub(super) fn here(core: &Arc<Core>) -> Self {
+        Self {
+            core: Arc::clone(core),
+            lots: None,
+            outstanding: Arc::default(),
+            thread: None,
+        }
+    }
+
     /// Answers the calls of a batch and gives it back to be filled again.
     pub(super) fn answer(&mut self, mut batch: Batch, verdict: &Verdict) {
         let lot = Lot {
@@ -92,12 +103,14 @@ impl Answerer {
         };
         self.core.release(batch);
         let is_short = lot.calls.len() <= HERE_MAX;
-        if is_short && self.outstanding.load(Ordering::Acquire) == 0 {
-            lot.tell();
-        } else if let Some(lots) = &self.lots {
-            self.outstanding.fetch_add(1, Ordering::AcqRel);
-            // Only a panic ends that thread early; then the replies speak as they are dropped.
-            drop(lots.send(lot));
+        let is_for_here = is_short && self.outstanding.load(Ordering::Acquire) == 0;
+        match &self.lots {
+            Some(lots) if !is_for_here => {
+                self.outstanding.fetch_add(1, Ordering::AcqRel);
+                // Only a panic ends that thread early; then the replies speak as they are dropped.
+                drop(lots.send(lot));
+            }
+            Some(_) | None => lot.tell(),
         }
     }
 
@@ -113,7 +126,7 @@ impl Answerer {
     }
 
     /// Waits until everybody is told.
-    pub(super) fn join(mut self) {
+    pub(super) fn join(&mut self) {
         self.lots = None;
         // It panicked: its guard has told.
         drop(self.thread.take().map(JoinHandle::join));

@@ -13,7 +13,7 @@
 //! a repaired entry lies elsewhere, and `repaired` says where.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use super::entry::{Marks, SegmentId};
 use super::footer::{Footer, POINT_BYTES};
@@ -163,7 +163,7 @@ impl Chart {
                     };
                     self.repaired.insert(first, point);
                     // The damaged file may have been believed by its footer: then nobody knows of the hole.
-                    if !self.holes.iter().any(|hole| hole.contains(&first)) {
+                    if self.hole_over(first).is_none() {
                         self.holes.push(first..=first);
                     }
                 }
@@ -235,9 +235,65 @@ impl Chart {
         self.has_turned = true;
     }
 
+    /// These were here and can no longer be read.
+    pub(super) fn lose(&mut self, hole: RangeInclusive<Index>) {
+        self.holes.push(hole);
+        self.forget();
+    }
+
+    /// The repaired copy of an entry can no longer be read either.
+    pub(super) fn lose_copy(&mut self, index: Index) {
+        self.repaired.remove(&index);
+    }
+
+    /// Where the log's entries in one segment lie: from an offset on, those of a range.
+    pub(super) fn ranges_in(&self, segment: SegmentId) -> Vec<(u64, Range<Index>)> {
+        let (Some(first), Some(last)) = (self.head.first, self.head.marks.last) else {
+            return Vec::new();
+        };
+        let ends = self.points.iter().skip(1).map(|point| point.first);
+        let ends = ends.chain(std::iter::once(last.index.next()));
+        let ranges = self.points.iter().zip(ends);
+        ranges
+            .filter(|(point, _)| point.segment == segment)
+            .map(|(point, end)| (point.offset, point.first.max(first)..end))
+            .filter(|(_, range)| !range.is_empty())
+            .collect()
+    }
+
+    /// The repaired copies that lie in one segment: entry and offset.
+    pub(super) fn repaired_in(&self, segment: SegmentId) -> impl Iterator<Item = (Index, u64)> {
+        let repaired = self.repaired.iter();
+        let here = repaired.filter(move |(_, point)| point.segment == segment);
+        here.map(|(index, point)| (*index, point.offset))
+    }
+
+    /// The hole that `index` lies in, repaired or not.
+    pub(super) fn hole_over(&self, index: Index) -> Option<&RangeInclusive<Index>> {
+        self.holes.iter().find(|hole| hole.contains(&index))
+    }
+
+    /// Entries that lie in holes and that nobody has repaired.
+    pub(super) fn lost(&self) -> Vec<RangeInclusive<Index>> {
+        let mut lost: Vec<RangeInclusive<Index>> = Vec::new();
+        for hole in &self.holes {
+            let mut at = *hole.start();
+            for repaired in self.repaired.range(hole.clone()).map(|(index, _)| *index) {
+                if at < repaired {
+                    lost.push(at..=Index(repaired.0 - 1));
+                }
+                at = repaired.next();
+            }
+            if at <= *hole.end() {
+                lost.push(at..=*hole.end());
+            }
+        }
+        lost
+    }
+
     /// The hole that `index` lies in, if nobody has repaired it.
     pub(super) fn hole_at(&self, index: Index) -> Option<&RangeInclusive<Index>> {
-        let hole = self.holes.iter().find(|hole| hole.contains(&index))?;
+        let hole = self.hole_over(index)?;
         (!self.repaired.contains_key(&index)).then_some(hole)
     }
 

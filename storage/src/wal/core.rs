@@ -44,14 +44,19 @@ pub(super) struct Core {
     pub(super) kept: KeptBatches,
     pub(super) pool: Pool,
     pub(super) scrub: Scrubber,
+    /// Held while a damaged file is read for what it has lost.
+    pub(super) surveying: Mutex<()>,
     mode: OnceLock<WriteMode>,
     pub(super) uuid: [u8; 16],
     /// The log's own threads: they never wait for each other's end.
     own_threads: Mutex<Vec<ThreadId>>,
     /// Set once by the writer when it is gone: nothing answers any more.
     has_ended: AtomicBool,
+    /// Wakes whoever drives the writer in place of its thread.
+    #[cfg(feature = "testing")]
+    pub(super) bell: super::stepped::Bell,
     /// Keeps other processes out for as long as anybody may write or read.
-    pub(super) _lock: Box<dyn Send + Sync>,
+    pub(super) lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
 pub(super) struct State {
@@ -140,11 +145,14 @@ impl Core {
             kept: KeptBatches::default(),
             pool: Pool::default(),
             scrub: Scrubber::default(),
+            surveying: Mutex::default(),
             mode: OnceLock::new(),
             uuid: parts.uuid,
             own_threads: Mutex::default(),
             has_ended: AtomicBool::new(false),
-            _lock: parts.lock,
+            #[cfg(feature = "testing")]
+            bell: super::stepped::Bell::default(),
+            lock: Mutex::new(Some(parts.lock)),
         }
     }
 
@@ -171,24 +179,18 @@ impl Core {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Keeps a finding, and tells it, once a segment.
-    pub(super) fn note_damage(&self, segment: SegmentId, offset: u64, what: &'static str) {
+    /// Keeps a finding, once a segment: whether this is the first one. `None`: there is no such
+    /// segment (any more).
+    pub(super) fn note_damage(&self, segment: SegmentId, finding: Damage) -> Option<bool> {
         let mut state = self.state();
         let mut segments = state.segments.iter_mut();
-        let Some(found) = segments.find(|known| known.info.id == segment) else {
-            return;
-        };
+        let found = segments.find(|known| known.info.id == segment)?;
         if std::mem::replace(&mut found.is_damaged, true) {
-            return;
+            return Some(false);
         }
-        let finding = Damage::Segment {
-            segment,
-            offset,
-            what,
-        };
-        tracing::error!(%finding, "the log is damaged");
         self.metrics.damaged.inc();
         state.findings.push(finding);
+        Some(true)
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -240,22 +242,18 @@ impl Core {
         if was_idle {
             self.work.notify_one();
         }
+        #[cfg(feature = "testing")]
+        self.bell.ring();
     }
 
     /// For the writer: its next turn.
     pub(super) fn next_turn(&self, left: Left) -> Turn {
         let mut state = self.state();
         loop {
-            if let Some(batch) = state.queue.pop() {
-                return Turn::Batch(batch, state.committed.take(), state.policy);
-            }
-            if state.is_closing {
-                return Turn::End(state.committed.take());
+            if let Some(turn) = state.turn(left) {
+                return turn;
             }
             let patience = patience(state.policy, left.dirty_since);
-            if patience == Some(Duration::ZERO) {
-                return Turn::Sync;
-            }
             let is_idling = left.wants_mark && left.dirty_since.is_none();
             let patience = if is_idling {
                 self.config.idle_mark()
@@ -314,6 +312,24 @@ impl Core {
 
     pub(super) fn has_ended(&self) -> bool {
         self.has_ended.load(Ordering::SeqCst)
+    }
+}
+
+impl State {
+    /// What can be done at once; `None`: there is nothing to do yet.
+    pub(super) fn turn(&mut self, left: Left) -> Option<Turn> {
+        if let Some(batch) = self.queue.pop() {
+            // Never ahead of the entries that it speaks of: they may be in a later batch, and a log that
+            // ends before its own commit cannot be used.
+            let is_last = self.queue.is_empty();
+            let committed = self.committed.take_if(|_| is_last);
+            return Some(Turn::Batch(batch, committed, self.policy));
+        }
+        if self.is_closing {
+            return Some(Turn::End(self.committed.take()));
+        }
+        let patience = patience(self.policy, left.dirty_since);
+        (patience == Some(Duration::ZERO)).then_some(Turn::Sync)
     }
 }
 

@@ -7,6 +7,7 @@
 //! 0000000000000002.zero   room for a segment to come: zeros from end to end
 //! 0000000000000003.used   the same: a purged segment, whose old bytes are still in it
 //! 0000000000000004.tmp    room that is being made: never used, removed at open
+//! 0000000000000001.damaged  empty: segment 1 was found damaged, so its footer is not believed
 //! quarantine/             damaged segments that the log no longer needs, as they were found
 //! ```
 //! Holds: a `.seg` name appears only when its header is durable, and goes only when the files
@@ -17,6 +18,7 @@
 //! without a journal. [`Directory::rooms`] takes the spare name away then: writing a new segment into
 //! what is still one would be the end of both.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -94,14 +96,35 @@ impl Directory {
             .map_err(Error::io("list", &self.path))
     }
 
-    /// Removes what a crash left of rooms that were being made.
+    /// Removes what a crash left of rooms that were being made, and marks of segments that are gone.
     pub(super) fn remove_unfinished(&self) -> Result<(), Error> {
-        for path in self.list()? {
-            if has_extension(&path, "tmp") {
-                self.remove_file(&path)?;
+        let paths = self.list()?;
+        for path in &paths {
+            let is_left =
+                has_extension(path, "damaged") && !paths.contains(&path.with_extension("seg"));
+            if is_left || has_extension(path, "tmp") {
+                self.remove_file(path)?;
             }
         }
         Ok(())
+    }
+
+    /// Notes, durably, that a segment was found damaged.
+    pub(super) fn mark(&self, id: SegmentId) -> Result<(), Error> {
+        let path = self.path_of(id).with_extension("damaged");
+        self.open_path(&path, Open::CreateOrTruncate)?
+            .sync()
+            .map_err(Error::io("sync", &path))?;
+        self.sync()
+    }
+
+    /// The segments that were found damaged.
+    pub(super) fn marked(&self) -> Result<BTreeSet<SegmentId>, Error> {
+        let paths = self.list()?.into_iter();
+        let marks = paths.filter(|path| has_extension(path, "damaged"));
+        Ok(marks
+            .filter_map(|path| number_of(&path).map(SegmentId))
+            .collect())
     }
 
     /// The rooms that are there, of the length `len`; others are removed, and names that stand for
@@ -245,6 +268,14 @@ impl Directory {
         // First the new name, then the loss of the old one.
         self.disk.sync_dir(&dir).map_err(Error::io("sync", &dir))?;
         self.sync()?;
+        let mark = self.path_of(id).with_extension("damaged");
+        if self
+            .disk
+            .exists(&mark)
+            .map_err(Error::io("look for", &mark))?
+        {
+            self.remove_file(&mark)?;
+        }
         Ok(path)
     }
 

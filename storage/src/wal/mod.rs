@@ -36,9 +36,12 @@ mod rotation;
 mod salvage;
 mod scrub;
 mod segment;
+#[cfg(feature = "testing")]
+mod stepped;
+mod survey;
 mod writer;
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -52,6 +55,8 @@ pub use mode::{SyncLatency, WriteMode, probe_sync};
 pub use pool::Shortage;
 pub use repair::RepairError;
 pub use scrub::ScrubReport;
+#[cfg(feature = "testing")]
+pub use stepped::Stepper;
 
 use self::batch::NewFloor;
 use self::cache::cost;
@@ -79,6 +84,9 @@ struct Handle {
     core: Arc<Core>,
     /// The writer, the preparer, the scrubber: in the order in which they end.
     threads: Mutex<Vec<JoinHandle<()>>>,
+    /// In a simulation the writer is here, not on a thread.
+    #[cfg(feature = "testing")]
+    stepped: Option<stepped::Shared>,
 }
 
 impl Wal {
@@ -306,6 +314,17 @@ impl Wal {
         self.handle.core.state().findings.clone()
     }
 
+    /// Entries that were durable and cannot be read, in ranges; [`Self::repair`] fills them.
+    pub fn lost(&self) -> Vec<RangeInclusive<Index>> {
+        self.handle.core.state().chart.lost()
+    }
+
+    /// How many those are.
+    pub fn holes(&self) -> u64 {
+        let lens = self.lost().into_iter();
+        lens.map(|range| range.end().0 - range.start().0 + 1).sum()
+    }
+
     /// The amnesia floor, if this node has one.
     pub fn floor(&self) -> Option<Floor> {
         self.handle.core.state().floor
@@ -352,6 +371,15 @@ impl Wal {
         &self.handle.core.metrics
     }
 
+    /// For who is about to block until an answer comes: where a simulation drives the writer, it takes
+    /// its turns here and now. A writer with a thread needs no help.
+    pub fn hurry(&self) {
+        #[cfg(feature = "testing")]
+        if let Some(stepped) = &self.handle.stepped {
+            stepped::run_dry(stepped);
+        }
+    }
+
     /// Writes and syncs what waits, and ends the writer. Other handles can still read.
     pub fn close(self) -> Result<(), Error> {
         self.handle.end();
@@ -374,6 +402,10 @@ impl Handle {
         self.core.wake(state);
         self.core.pool.close();
         self.core.scrub.close();
+        #[cfg(feature = "testing")]
+        if let Some(stepped) = &self.stepped {
+            stepped::run_dry(stepped);
+        }
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         // The last handle may be dropped by a `done`, on one of the log's own threads: then the
@@ -384,6 +416,13 @@ impl Handle {
                 self.core.poison.set("a thread of the log panicked");
             }
         }
+        // Nothing is written any more: a handle that somebody still reads with keeps nobody out.
+        let mut lock = self
+            .core
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *lock = None;
     }
 }
 
@@ -432,8 +471,6 @@ pub fn count_wal_records(salt: u64, body: &[u8]) -> usize {
 /// Dice from the operating system.
 fn random<const N: usize>(for_path: impl Into<PathBuf>) -> Result<[u8; N], Error> {
     let mut bytes = [0; N];
-    getrandom::fill(&mut bytes)
-        .map_err(std::io::Error::other)
-        .map_err(Error::io("get random bytes for", for_path))?;
+    crate::simulation::fill(&mut bytes).map_err(Error::io("get random bytes for", for_path))?;
     Ok(bytes)
 }

@@ -8,6 +8,7 @@
 //! durable before the new segment, whose header ends the torn one, could hide the need for it. A cut
 //! between any two steps is a start like any other for the next one.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -45,7 +46,11 @@ pub(super) fn open(
     directory.ensure()?;
     let lock = directory.lock()?;
     let hard = read_hardstate(&directory)?;
-    let scan = recovery::scan(&directory, hard.as_ref(), config.verify)?;
+    let marked = match on_corruption {
+        OnCorruption::Refuse => BTreeSet::new(),
+        OnCorruption::Report => directory.marked()?,
+    };
+    let scan = recovery::scan(&directory, hard.as_ref(), config.verify, marked)?;
     let is_new = scan.is_none();
     let mut scan = match scan {
         Some(scan) => scan,
@@ -55,6 +60,9 @@ pub(super) fn open(
         }),
     };
     judge(&directory, &mut scan, hard.as_ref(), boot_id, is_new)?;
+    for finding in scan.findings.iter().filter(|one| one.is_corruption()) {
+        tracing::error!(%finding, "the log is damaged");
+    }
     if on_corruption == OnCorruption::Refuse {
         refuse(&scan)?;
     }
@@ -86,6 +94,14 @@ pub(super) fn open(
         floor: hard.now.floor,
     }));
     core.pool.fill(rooms, next_room);
+    let damaged: Vec<_> = {
+        let state = core.state();
+        let damaged = state.segments.iter().filter(|known| known.is_damaged);
+        damaged.map(|known| known.info.id).collect()
+    };
+    for id in damaged {
+        core.directory.mark(id)?;
+    }
     let writer = begin(&core, &scan, hard)?;
     rotation::sweep(&core)?;
     let recovered = recovered(&core, is_new, findings);
@@ -147,14 +163,11 @@ fn judge(
 }
 
 fn refuse(scan: &Scan) -> Result<(), Error> {
-    let corrupt = scan
+    let mut corrupt = scan
         .findings
         .iter()
         .filter(|finding| finding.is_corruption());
-    for finding in corrupt.clone() {
-        tracing::error!(%finding, "the log is damaged");
-    }
-    match corrupt.clone().next() {
+    match corrupt.next() {
         Some(
             Damage::Entries {
                 segment,
@@ -247,10 +260,16 @@ fn recovered(core: &Core, is_new: bool, damage: Vec<Damage>) -> Recovered {
 
 /// Starts the threads.
 fn start(core: &Arc<Core>, writer: Writer) -> Result<Wal, Error> {
+    #[cfg(feature = "testing")]
+    if crate::simulation::is_on() {
+        return Ok(super::stepped::start(writer));
+    }
     let writer = writer::spawn(writer)?;
     let handle = Handle {
         core: Arc::clone(core),
         threads: Mutex::default(),
+        #[cfg(feature = "testing")]
+        stepped: None,
     };
     let wal = Wal {
         handle: Arc::new(handle),

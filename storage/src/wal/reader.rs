@@ -16,6 +16,8 @@ use super::record::Record;
 use super::recovery::Known;
 use super::salvage;
 use super::segment::{BodyFault, Found, Walk};
+use super::survey;
+use crate::disk::{File, Open};
 use crate::error::Error;
 use crate::ids::Index;
 
@@ -46,8 +48,8 @@ impl Out {
 }
 
 /// A stretch of a file that has the entries from some index on.
-struct Stretch {
-    segment: SegmentId,
+pub(super) struct Stretch {
+    pub(super) segment: SegmentId,
     salt: u64,
     offset: u64,
     /// How far the file was written when the stretch was chosen.
@@ -55,13 +57,41 @@ struct Stretch {
     /// The header crc of the batch that ends there.
     chain_end: u32,
     /// The first entry wanted of it.
-    start: Index,
+    pub(super) start: Index,
     /// Behind it lies what another stretch, or memory, has.
-    end: Index,
+    pub(super) end: Index,
     /// It is the repaired copy of one entry.
     is_repaired: bool,
     /// Part of a long read of a sealed segment.
     is_scan: bool,
+}
+
+impl Stretch {
+    /// From `offset` of a segment on, the entries of `range`.
+    pub(super) const fn of(known: &Known, offset: u64, range: Range<Index>) -> Self {
+        Self {
+            segment: known.info.id,
+            salt: known.salt,
+            offset,
+            offset_end: known.info.bytes,
+            chain_end: known.chain,
+            start: range.start,
+            end: range.end,
+            is_repaired: false,
+            is_scan: false,
+        }
+    }
+}
+
+/// A walk from the beginning of a stretch on.
+pub(super) fn walk<'a>(file: &'a dyn File, stretch: &Stretch) -> Walk<'a> {
+    Walk::at(file, stretch.salt, stretch.offset, WINDOW_LEN)
+}
+
+/// Reads the repaired copy of a stretch's one entry.
+pub(super) fn repaired(core: &Core, stretch: &Stretch) -> Result<Entry, Error> {
+    let file = core.directory.open(stretch.segment, Open::Read)?;
+    find_repaired(core, stretch, &mut walk(&*file, stretch))
 }
 
 enum Next {
@@ -87,7 +117,7 @@ pub(super) fn read(
             Next::Read(stretch) => match read_stretch(core, &stretch, &mut out) {
                 Ok(true) => at = stretch.end,
                 Ok(false) => return Ok(out.entries),
-                Err(error) => refuse_if_purged(core, at, &out, error)?,
+                Err(error) => refuse_if_purged(core, at, &out, (stretch.segment, error))?,
             },
         }
         if let Some(last) = out.entries.last() {
@@ -165,29 +195,21 @@ fn stretch(state: &State, range: Range<Index>, is_scan: bool) -> Option<Stretch>
         .segments
         .iter()
         .find(|known| known.info.id == point.segment);
-    let Known {
-        info, salt, chain, ..
-    } = known.copied()?;
     let end = range.end;
     let end = next_point.map_or(end, |next| next.min(end));
     let end = state.chart.next_break(start).map_or(end, |at| at.min(end));
+    let known = known?;
     Some(Stretch {
-        segment: point.segment,
-        salt,
-        offset: point.offset,
-        offset_end: info.bytes,
-        chain_end: chain,
-        start,
-        end,
         is_repaired: repaired.is_some(),
-        is_scan: is_scan && !info.is_active,
+        is_scan: is_scan && !known.info.is_active,
+        ..Stretch::of(known, point.offset, start..end)
     })
 }
 
 /// Reads a stretch up to its end. False: `out` is full before that.
 fn read_stretch(core: &Core, stretch: &Stretch, out: &mut Out) -> Result<bool, Error> {
     let file = core.files.get(core, stretch.segment, stretch.is_scan)?;
-    let mut walk = Walk::at(&*file, stretch.salt, stretch.offset, WINDOW_LEN);
+    let mut walk = walk(&*file, stretch);
     if stretch.is_repaired {
         let entry = find_repaired(core, stretch, &mut walk)?;
         return Ok(out.push(entry));
@@ -227,7 +249,7 @@ fn read_stretch(core: &Core, stretch: &Stretch, out: &mut Out) -> Result<bool, E
 }
 
 /// The batch that carries `index`, at the walk's place or behind it; the walk goes on after it.
-fn find(
+pub(super) fn find(
     core: &Core,
     stretch: &Stretch,
     walk: &mut Walk<'_>,
@@ -323,20 +345,28 @@ fn corrupt(batch: &KeptBatch, what: &'static str) -> Error {
     }
 }
 
-/// An error of a file that a purge took away under the reader is no error of the file.
-fn refuse_if_purged(core: &Core, at: Index, out: &Out, error: Error) -> Result<(), Error> {
+/// An error of a file that a purge took away under the reader is no error of the file. Of any other
+/// that says that bytes are gone, a hole is left.
+fn refuse_if_purged(
+    core: &Core,
+    at: Index,
+    out: &Out,
+    (segment, error): (SegmentId, Error),
+) -> Result<(), Error> {
     let next = out.entries.last().map_or(at, |entry| entry.id.index.next());
     let purged = core.state().head.marks.purged;
     if purged.is_some_and(|purged| next <= purged.index) {
         return Ok(());
     }
-    if let Error::Corrupt {
-        segment,
-        offset,
-        what,
-    } = &error
-    {
-        core.note_damage(*segment, *offset, what);
+    if !survey::is_damage(&error) {
+        return Err(error);
     }
-    Err(error)
+    if let Error::Corrupt { offset, what, .. } = &error {
+        survey::note(core, segment, *offset, what);
+    } else {
+        survey::note(core, segment, 0, "the device cannot read it");
+    }
+    // If it is a hole by now, the next step says so, or ends before it.
+    let is_hole = core.state().chart.hole_at(next).is_some();
+    if is_hole { Ok(()) } else { Err(error) }
 }

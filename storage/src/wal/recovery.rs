@@ -22,7 +22,7 @@
 
 mod verdict;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::chart::{Chart, Head};
 use super::damage::{Damage, Floor};
@@ -76,6 +76,8 @@ pub(super) struct Scan {
     pub(super) end: Option<End>,
     clean_end: Option<u64>,
     verify: Verify,
+    /// Segments whose footers are not believed.
+    marked: BTreeSet<SegmentId>,
     /// Batches before the next one could not be read: it need not follow what was.
     has_gap: bool,
 }
@@ -85,6 +87,7 @@ pub(super) fn scan(
     directory: &Directory,
     hard: Option<&HardState>,
     verify: Verify,
+    marked: BTreeSet<SegmentId>,
 ) -> Result<Option<Scan>, Error> {
     let ids = directory.segments()?;
     let Some(last) = ids.last().copied() else {
@@ -108,6 +111,7 @@ pub(super) fn scan(
         chain: oldest.chain,
         clean_end: hard.and_then(|hard| hard.clean_end),
         verify,
+        marked,
         has_gap: false,
         ..Scan::empty(oldest.uuid)
     };
@@ -204,6 +208,7 @@ impl Scan {
             end: None,
             clean_end: None,
             verify: Verify::Full,
+            marked: BTreeSet::new(),
             has_gap: false,
         }
     }
@@ -228,6 +233,7 @@ impl Scan {
         let segment = Segment::open(directory, id)?;
         if let Some(next) = next
             && self.verify == Verify::Tail
+            && !self.marked.contains(&id)
             && let Some(footer) = segment.footer()
             && (footer.next_batch, footer.chain) == (next.first_batch, next.chain)
         {

@@ -3,19 +3,25 @@
 //! Holds: the damaged file is never written. The repaired entry goes, as a record of its own kind,
 //! into the active segment, and only if it is the very entry that was lost: where the damaged record's
 //! header is still there its crc must fit these bytes, and else the crc of the whole batch must fit
-//! with them put in. A peer's word alone is not enough.
+//! with them, and all that was lost with them, put in. A peer's word alone is not enough.
+
+use std::collections::BTreeMap;
 
 use super::core::Core;
 use super::entry::Entry;
-use super::format::{BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader, record_crc};
+use super::format::{BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader, FIRST_BATCH_AT, record_crc};
 use super::record::Record;
-use super::salvage;
+use super::recovery::Known;
 use super::{Done, Needs, Wal};
-use crate::disk::{Open, read_full};
+use super::{salvage, survey};
+use crate::disk::{File, Open, read_full};
 use crate::error::Error;
 use crate::ids::Index;
 use crate::wal::aligned::AlignedBuf;
 use crate::wal::bytes::{take, u32_at, u64_at};
+
+/// Places among records beside entries that are tried: a batch has one or two of those.
+const MARKS_TRIED: usize = 8;
 
 /// Why an entry does not repair the log.
 #[derive(Debug, thiserror::Error)]
@@ -36,13 +42,15 @@ pub enum RepairError {
 
 impl Wal {
     /// Puts a lost entry back, if the damaged bytes confirm it; durable when `done` says so.
-    pub fn repair(&self, entry: Entry, done: Done) -> Result<(), RepairError> {
+    /// `others`: copies of entries that were lost with it; where a whole stretch of a batch is gone, only
+    /// all of them together can be confirmed.
+    pub fn repair(&self, entry: Entry, others: &[Entry], done: Done) -> Result<(), RepairError> {
         let core = &self.handle.core;
         let index = entry.id.index;
         if core.state().chart.hole_at(index).is_none() {
             return Err(RepairError::NotDamaged(index));
         }
-        confirm(core, &entry)?;
+        confirm(core, &entry, others)?;
         let state = core.state();
         let needs = Needs {
             must_sync: true,
@@ -57,72 +65,161 @@ impl Wal {
     }
 }
 
-/// Looks for the damaged batch that was to carry the entry, and asks what is left of it.
-fn confirm(core: &Core, entry: &Entry) -> Result<(), RepairError> {
+/// Looks for the damaged bytes that were to carry the entry, and asks what is left of them. The last
+/// that say that they carried it are the ones that count: others were truncated before.
+fn confirm(core: &Core, entry: &Entry, others: &[Entry]) -> Result<(), RepairError> {
     let index = entry.id.index;
     let suspects: Vec<_> = core.state().segments.iter().copied().collect();
+    let mut verdict = Err(RepairError::Unverifiable(index));
     for known in suspects.iter().filter(|known| known.is_damaged) {
         let (id, path) = (known.info.id, core.directory.path_of(known.info.id));
-        let file = core.directory.open(id, Open::Read)?;
-        let mut offset = super::format::FIRST_BATCH_AT;
+        let file = match core.directory.open(id, Open::Read) {
+            Ok(file) => file,
+            Err(error) if survey::is_damage(&error) => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut offset = FIRST_BATCH_AT;
         while offset < known.info.bytes {
-            let mut head = [0; BATCH_HEADER_LEN];
-            read_full(&*file, &mut head, offset).map_err(Error::io("read", &path))?;
-            let header = BatchHeader::decode(&head).map(|(header, _)| header);
-            let Some(header) = header.filter(|header| header.salt == known.salt) else {
-                offset += BLOCK_LEN as u64;
+            let (header, body) = match piece(&*file, known, offset) {
+                Ok(piece) => piece,
+                Err(error) if error.raw_os_error() == Some(survey::DEVICE_ERROR) => break,
+                Err(error) => return Err(Error::io("read", path)(error).into()),
+            };
+            let Some(header) = header else {
+                // The batch's header is gone too: what its records' headers say is left.
+                if let Some(crc) = stored_crc(known.salt, &body, entry) {
+                    verdict = is_same(crc, known.salt, entry);
+                }
+                offset += body.len() as u64;
                 continue;
             };
             let is_said = |(first, last)| (first..=last).contains(&index);
             if header.entries.is_some_and(is_said) {
-                let mut body = vec![0; header.body_len as usize];
-                let at = offset + BATCH_HEADER_LEN as u64;
-                let count = read_full(&*file, &mut body, at).map_err(Error::io("read", &path))?;
-                body.truncate(count);
-                return fits(&header, &body, entry);
+                verdict = fits(&header, &body, entry, others);
             }
             offset += header.padded_len() as u64;
         }
     }
-    Err(RepairError::Unverifiable(index))
+    verdict
 }
 
-fn fits(header: &BatchHeader, body: &[u8], entry: &Entry) -> Result<(), RepairError> {
-    let mut wanted = AlignedBuf::default();
-    let lost = Record::Entry(entry.clone());
-    lost.encode(header.salt, &mut wanted);
-    let wanted = wanted.as_slice();
-    match stored_crc(header, body, entry) {
-        Some(crc) if Some(crc) == u32_at(wanted, 28) => return Ok(()),
-        Some(_) | None => {}
+/// What lies at `offset`: a batch's header and body, or, where there is no header, all up to the next one.
+fn piece(
+    file: &dyn File,
+    known: &Known,
+    offset: u64,
+) -> std::io::Result<(Option<BatchHeader>, Vec<u8>)> {
+    let header_at = |offset| {
+        let mut head = [0; BATCH_HEADER_LEN];
+        read_full(file, &mut head, offset)?;
+        let header = BatchHeader::decode(&head).map(|(header, _)| header);
+        Ok::<_, std::io::Error>(header.filter(|header| header.salt == known.salt))
+    };
+    let header = header_at(offset)?;
+    let (at, len) = if let Some(header) = &header {
+        (offset + BATCH_HEADER_LEN as u64, header.body_len as usize)
+    } else {
+        let mut end = offset + BLOCK_LEN as u64;
+        while end < known.info.bytes && header_at(end)?.is_none() {
+            end += BLOCK_LEN as u64;
+        }
+        let len = usize::try_from(end - offset).map_err(std::io::Error::other)?;
+        (offset, len)
+    };
+    let mut bytes = vec![0; len];
+    let count = read_full(file, &mut bytes, at)?;
+    if header.is_some() {
+        bytes.truncate(count);
+    }
+    Ok((header, bytes))
+}
+
+fn fits(
+    header: &BatchHeader,
+    body: &[u8],
+    entry: &Entry,
+    others: &[Entry],
+) -> Result<(), RepairError> {
+    let index = entry.id.index;
+    if let Some(crc) = stored_crc(header.salt, body, entry)
+        && is_same(crc, header.salt, entry).is_ok()
+    {
+        return Ok(());
     }
     // The record's header is damaged too: the batch as it was has the crc that its header says.
     let whole = salvage::all(header.salt, header, body);
-    let mut rebuilt = AlignedBuf::default();
-    let mut is_in = false;
-    for record in &whole {
-        let is_behind = matches!(record, Record::Entry(other) if entry.id.index < other.id.index);
-        if is_behind && !is_in {
-            rebuilt.extend(wanted);
-            is_in = true;
+    let is_said = |index: Index| {
+        let said = header.entries;
+        said.is_some_and(|(first, last)| (first..=last).contains(&index))
+    };
+    let mut lost: BTreeMap<Index, &Entry> = others
+        .iter()
+        .filter(|other| is_said(other.id.index))
+        .map(|other| (other.id.index, other))
+        .collect();
+    lost.insert(index, entry);
+    for there in whole.iter().filter_map(Record::entry_index) {
+        lost.remove(&there);
+    }
+    let marks = whole.iter().filter(|one| one.entry_index().is_none());
+    let mut is_as_long = false;
+    for marks_before in 0..=marks.count().min(MARKS_TRIED) {
+        let rebuilt = rebuild(header.salt, &whole, &lost, marks_before);
+        let rebuilt = rebuilt.as_slice();
+        if crc32fast::hash(rebuilt) == header.body_crc {
+            return Ok(());
         }
-        record.encode(header.salt, &mut rebuilt);
+        is_as_long |= rebuilt.len() == header.body_len as usize;
     }
-    if !is_in {
-        rebuilt.extend(wanted);
-    }
-    let is_it = crc32fast::hash(rebuilt.as_slice()) == header.body_crc;
-    if is_it {
-        Ok(())
-    } else if rebuilt.len() == header.body_len as usize {
-        Err(RepairError::Other(entry.id.index))
+    Err(if is_as_long {
+        RepairError::Other(index)
     } else {
-        Err(RepairError::Unverifiable(entry.id.index))
+        RepairError::Unverifiable(index)
+    })
+}
+
+/// The batch with the lost entries put in. Nothing says how they stood among the records beside
+/// entries: here they stand behind so many of those.
+fn rebuild(
+    salt: u64,
+    whole: &[Record],
+    lost: &BTreeMap<Index, &Entry>,
+    marks_before: usize,
+) -> AlignedBuf {
+    let mut lost = lost.values().copied().peekable();
+    let mut out = AlignedBuf::default();
+    let mut marks = 0;
+    for (at, record) in whole.iter().enumerate() {
+        let is_mark = record.entry_index().is_none();
+        if !is_mark || marks_before <= marks {
+            let next = whole.iter().skip(at).find_map(Record::entry_index);
+            let is_due = |entry: &&Entry| next.is_none_or(|next| entry.id.index < next);
+            while let Some(entry) = lost.next_if(is_due) {
+                Record::Entry(entry.clone()).encode(salt, &mut out);
+            }
+        }
+        marks += usize::from(is_mark);
+        record.encode(salt, &mut out);
+    }
+    for entry in lost {
+        Record::Entry(entry.clone()).encode(salt, &mut out);
+    }
+    out
+}
+
+/// Whether the entry as it would be written has the crc that its damaged record has.
+fn is_same(crc: u32, salt: u64, entry: &Entry) -> Result<(), RepairError> {
+    let mut wanted = AlignedBuf::default();
+    Record::Entry(entry.clone()).encode(salt, &mut wanted);
+    if u32_at(wanted.as_slice(), 28) == Some(crc) {
+        Ok(())
+    } else {
+        Err(RepairError::Other(entry.id.index))
     }
 }
 
 /// The crc that the damaged record's own header says, if a header that names the entry is there.
-fn stored_crc(header: &BatchHeader, body: &[u8], entry: &Entry) -> Option<u32> {
+fn stored_crc(salt: u64, body: &[u8], entry: &Entry) -> Option<u32> {
     let mut at = 0;
     while let Some(rest) = body.get(at..) {
         let names_it = u64_at(rest, 8)? == entry.id.index.0
@@ -131,8 +228,10 @@ fn stored_crc(header: &BatchHeader, body: &[u8], entry: &Entry) -> Option<u32> {
             && u32_at(rest, 4)? as usize == entry.payload.len();
         if names_it {
             let head: [u8; 28] = take(rest, 0)?;
-            let crc = record_crc(header.salt, &head, &entry.payload);
-            return (u32_at(rest, 28)? == crc).then_some(crc);
+            let crc = record_crc(salt, &head, &entry.payload);
+            if u32_at(rest, 28)? == crc {
+                return Some(crc);
+            }
         }
         at += 8;
     }

@@ -81,6 +81,9 @@ fn footer(core: &Core, id: SegmentId, end: u64, stand: Stand) -> Option<Footer> 
         return None;
     }
     let known = state.segments.iter().find(|known| known.info.id == id);
+    if known.is_some_and(|known| known.is_damaged) {
+        return None;
+    }
     Some(Footer {
         next_batch: stand.next_batch,
         chain: stand.chain,

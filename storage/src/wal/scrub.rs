@@ -13,6 +13,7 @@ use super::damage::Damage;
 use super::entry::SegmentId;
 use super::recovery::Known;
 use super::segment::{Found, Segment, Walk};
+use super::survey;
 use crate::error::Error;
 
 /// Between two looks for something to read.
@@ -130,14 +131,14 @@ fn check(core: &Core, known: &Known, pace: Option<&Scrubber>) -> bool {
         Ok(Outcome::Whole) => true,
         Ok(Outcome::Ended) => false,
         Ok(Outcome::Damaged(offset, what)) => {
-            core.note_damage(known.info.id, offset, what);
+            survey::note(core, known.info.id, offset, what);
             true
         }
         // Purged meanwhile, or a device that cannot read it.
         Err(_) if !is_there(core, known) => true,
         Err(error) => {
             tracing::error!(segment = %known.info.id, %error, "a sealed segment cannot be read");
-            core.note_damage(known.info.id, 0, "the device cannot read it");
+            survey::note(core, known.info.id, 0, "the device cannot read it");
             true
         }
     }

@@ -59,54 +59,89 @@ pub(super) struct Writer {
     pub(super) is_over: bool,
 }
 
+/// The writer with those who tell what became of its batches.
+pub(super) struct Line {
+    writer: Writer,
+    answerer: Answerer,
+    /// Dropped last, however this ends.
+    _guard: EndGuard,
+}
+
 /// Starts the thread. It ends when the core is closing, after all that was handed over before.
 pub(super) fn spawn(writer: Writer) -> Result<JoinHandle<()>, Error> {
     let path = writer.core.directory.path_of(writer.tail.segment);
-    let core = Arc::clone(&writer.core);
-    let answerer = Answerer::spawn(&core).map_err(Error::io("start the answers of", &path))?;
-    let run = move || {
-        let guard = EndGuard(core);
-        writer.run(answerer);
-        drop(guard);
-    };
+    let answerer = Answerer::spawn(&writer.core);
+    let answerer = answerer.map_err(Error::io("start the answers of", &path))?;
+    let line = Line::new(writer, answerer);
     std::thread::Builder::new()
         .name("wal-writer".to_owned())
-        .spawn(run)
+        .spawn(move || line.run())
         .map_err(Error::io("start the writer of", path))
 }
 
-impl Writer {
-    fn run(mut self, mut answerer: Answerer) {
-        loop {
-            let left = Left {
-                dirty_since: self.dirty_since,
-                wants_mark: self.wants_mark && !self.is_over && self.core.poison.reason().is_none(),
-            };
-            match self.core.next_turn(left) {
-                Turn::Batch(batch, committed, policy) => {
-                    self.serve(&mut answerer, batch, committed, policy);
-                }
-                Turn::Mark => {
-                    let marked = self.write_mark();
-                    self.note(marked);
-                }
-                Turn::Sync => {
-                    let synced = self.sync();
-                    self.note(synced);
-                }
-                Turn::End(committed) => {
-                    let ended = self.write_end(committed);
-                    self.note(ended);
-                    break;
-                }
-            }
+impl Line {
+    pub(super) fn new(writer: Writer, answerer: Answerer) -> Self {
+        Self {
+            _guard: EndGuard(Arc::clone(&writer.core)),
+            writer,
+            answerer,
         }
-        for batch in self.core.end() {
-            answerer.answer(batch, &Verdict::Closed);
-        }
-        answerer.join();
     }
 
+    fn run(mut self) {
+        loop {
+            let turn = self.core().next_turn(self.left());
+            if !self.take(turn) {
+                break;
+            }
+        }
+        self.end();
+    }
+
+    pub(super) fn core(&self) -> &Arc<Core> {
+        &self.writer.core
+    }
+
+    pub(super) fn left(&self) -> Left {
+        let writer = &self.writer;
+        Left {
+            dirty_since: writer.dirty_since,
+            wants_mark: writer.wants_mark
+                && !writer.is_over
+                && writer.core.poison.reason().is_none(),
+        }
+    }
+
+    /// Does what the turn says. False: it was the last one.
+    pub(super) fn take(&mut self, turn: Turn) -> bool {
+        let writer = &mut self.writer;
+        let done = match turn {
+            Turn::Batch(batch, committed, policy) => {
+                writer.serve(&mut self.answerer, batch, committed, policy);
+                return true;
+            }
+            Turn::Mark => writer.write_mark(),
+            Turn::Sync => writer.sync(),
+            Turn::End(committed) => {
+                let ended = writer.write_end(committed);
+                writer.note(ended);
+                return false;
+            }
+        };
+        writer.note(done);
+        true
+    }
+
+    /// Refuses what came too late, and waits until everybody is told.
+    pub(super) fn end(mut self) {
+        for batch in self.writer.core.end() {
+            self.answerer.answer(batch, &Verdict::Closed);
+        }
+        self.answerer.join();
+    }
+}
+
+impl Writer {
     /// Writes the batch, then has its calls answered.
     fn serve(
         &mut self,

@@ -218,7 +218,7 @@ pub(crate) fn config(verify: Verify) -> WalConfig {
 pub(crate) fn is_told(error: &Error) -> bool {
     matches!(
         error,
-        Error::Corrupt { .. } | Error::Version { .. } | Error::Io { .. }
+        Error::Corrupt { .. } | Error::Damaged { .. } | Error::Version { .. } | Error::Io { .. }
     )
 }
 

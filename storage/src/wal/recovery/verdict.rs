@@ -136,7 +136,6 @@ impl Scan {
         (segment, offset): (SegmentId, u64),
         what: &'static str,
     ) {
-        self.bridge_gap(header, segment, offset);
         let count = |is_entry: bool| {
             let is_one = |record: &&Record| matches!(record, Record::Entry(_)) == is_entry;
             records.iter().filter(is_one).count() as u64
@@ -151,7 +150,10 @@ impl Scan {
                 offset,
                 what,
             });
+            // One of them may have been the truncation that made room for the entries.
+            self.has_gap = true;
         }
+        self.bridge_gap(header, segment, offset);
         for record in records {
             if let Record::Entry(entry) = record {
                 let last = self.chart.head.marks.last;
