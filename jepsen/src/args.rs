@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::say::Say;
 use crate::workload::mutants::Which;
-use crate::workload::{Options, full, power, restart};
+use crate::workload::{Options, cluster, full, power, restart};
 
 /// Breaks formspool on purpose and checks what it promised: black box, over HTTP and signals.
 #[derive(Debug, Parser)]
@@ -118,6 +118,8 @@ pub(crate) enum Command {
         #[arg(long)]
         rss_max_mib: Option<u64>,
     },
+    /// Several nodes under load, and one fault after the other.
+    Cluster(cluster::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
         #[arg(long, conflicts_with_all = ["all", "name"])]
@@ -131,6 +133,11 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// It makes a network of its own, away from the machine's.
+    pub(crate) fn needs_net(&self) -> bool {
+        matches!(self, Self::Cluster(plan) if plan.net)
+    }
+
     /// Which mutants are meant; three, where nothing is said.
     pub(crate) fn which(all: bool, name: Option<String>) -> Which {
         match (all, name) {

@@ -57,6 +57,8 @@ pub(crate) enum What {
     /// It never left this machine: the connection could not be made.
     NotSent,
     Unknown,
+    /// By the tester, on every node's disk: from here on nothing was promised about it.
+    Destroyed,
 }
 
 impl What {
@@ -64,7 +66,11 @@ impl What {
     pub(crate) fn receipt(self, name: &str) -> anyhow::Result<Receipt> {
         match self {
             Self::Ok(receipt) => Ok(receipt),
-            Self::Invoke { .. } | Self::Refused(_) | Self::NotSent | Self::Unknown => {
+            Self::Invoke { .. }
+            | Self::Refused(_)
+            | Self::NotSent
+            | Self::Unknown
+            | Self::Destroyed => {
                 anyhow::bail!("{name}: {self:?}")
             }
         }
@@ -124,6 +130,11 @@ impl History {
         events.push(Event { at, marker, what });
     }
 
+    /// How many events there are.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// What was noted since `from`.
     pub(crate) fn since(&self, from: usize) -> Vec<Event> {
         self.lock().get(from..).unwrap_or_default().to_vec()
@@ -139,6 +150,7 @@ impl History {
             *count += match event.what {
                 What::Invoke { .. } => 1,
                 What::Ok(_) | What::Refused(_) | What::NotSent | What::Unknown => -1,
+                What::Destroyed => 0,
             };
         }
         let (at, what) = (self.now(), What::Unknown);

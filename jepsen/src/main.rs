@@ -11,6 +11,8 @@ mod client;
 mod dice;
 mod form;
 mod history;
+mod nemesis;
+mod net;
 mod process;
 mod reader;
 mod report;
@@ -25,16 +27,34 @@ use tokio::signal::unix::{SignalKind, signal};
 use args::{Cli, Command, Common};
 use report::Report;
 use workload::{
-    Options, clash, clock, crash, full, hostile, lines, load, mutants, posts, power, restart,
-    retire, synced,
+    Options, clash, clock, cluster, crash, full, hostile, lines, load, mutants, posts, power,
+    restart, retire, synced,
 };
 
 const BROKEN: u8 = 1;
 const NOT_DONE: u8 = 3;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Cli { command, common } = Cli::parse();
+    // Before there are threads: each is in the network of the one that starts it.
+    let left = if command.needs_net() {
+        net::leave()
+    } else {
+        Ok(())
+    };
+    let made = left.and_then(|()| Ok(tokio::runtime::Runtime::new()?));
+    match made {
+        Ok(runtime) => runtime.block_on(whole(command, common)),
+        Err(error) => {
+            common
+                .say()
+                .progress(&format!("the test could not be done: {error:#}"));
+            ExitCode::from(NOT_DONE)
+        }
+    }
+}
+
+async fn whole(command: Command, common: Common) -> ExitCode {
     let say = common.say();
     // What is dropped unfinished ends its products and unmounts its disks.
     let result = tokio::select! {
@@ -95,6 +115,7 @@ async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
             };
             crash::run(options, plan).await
         }
+        Command::Cluster(plan) => Box::pin(cluster::run(options, &plan)).await,
         Command::Power(plan) => power::run(options, plan).await,
         Command::Full(plan) => full::run(options, plan).await,
         Command::Restart(plan) => restart::run(options, plan).await,

@@ -44,6 +44,13 @@ impl Report {
         self.facts.insert(name, value.into());
     }
 
+    /// One more of that name, behind those that are there.
+    pub(crate) fn also(&mut self, name: &'static str, words: &str) {
+        let before = self.facts.get(name).and_then(Value::as_str);
+        let all = before.map_or_else(|| words.to_owned(), |before| format!("{before}; {words}"));
+        self.fact(name, all);
+    }
+
     /// Demands at least `least` of something, else the run is vacuous.
     pub(crate) fn demand(&mut self, what: &str, got: u64, least: u64) {
         if got < least {

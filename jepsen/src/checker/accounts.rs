@@ -65,6 +65,11 @@ impl Account {
             }
             What::Refused(_) => self.refused += 1,
             What::Unknown => self.unknown += 1,
+            What::Destroyed => {
+                (self.receipt, self.contradiction, self.acked) = (None, None, u64::MAX);
+                (self.receipts, self.fresh) = (0, 0);
+                self.unknown += 1;
+            }
             What::NotSent | What::Invoke { .. } => {}
         }
     }

@@ -26,6 +26,16 @@ pub(crate) enum Kind {
     Memory,
     /// A full disk was not told, not refused with 507, or not got over.
     Full,
+    /// Two nodes hold different things, or one does not come up to the others.
+    Divergent,
+    /// What one node shows went back while it ran.
+    Back,
+    /// A read that asked for the newest lacks what was acknowledged before.
+    Stale,
+    /// Nobody was served for longer than allowed.
+    Outage,
+    /// A fault was not told, not got over, or not borne as the contract says.
+    Fault,
     /// It was ready later than allowed.
     Slow,
     /// It ended by itself, did not start again, or did not stop when told.
@@ -55,6 +65,11 @@ impl Kind {
             Self::Answer => "answers",
             Self::Memory => "memory",
             Self::Full => "full",
+            Self::Divergent => "divergent",
+            Self::Back => "back",
+            Self::Stale => "stale",
+            Self::Outage => "outage",
+            Self::Fault => "fault",
             Self::Slow => "slow",
             Self::Died => "died",
         }

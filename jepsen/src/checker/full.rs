@@ -33,7 +33,7 @@ pub(crate) fn check(events: &[Event], spell: Spell, findings: &mut Findings) {
                     after(spell.from, event)
                 )
             }),
-            What::Invoke { .. } | What::Ok(_) | What::Refused(_) => {}
+            What::Invoke { .. } | What::Ok(_) | What::Refused(_) | What::Destroyed => {}
         }
     }
     if refused == 0 {

@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 pub(crate) mod agree;
 pub(crate) mod altered;
+pub(crate) mod back;
 pub(crate) mod digest;
 pub(crate) mod doubled;
 pub(crate) mod findings;
@@ -14,8 +15,10 @@ pub(crate) mod full;
 pub(crate) mod lineage;
 pub(crate) mod lost;
 pub(crate) mod order;
+pub(crate) mod outage;
 pub(crate) mod phantom;
 pub(crate) mod receipts;
+pub(crate) mod replicas;
 pub(crate) mod sight;
 #[cfg(test)]
 mod testing;

@@ -180,6 +180,20 @@ fn a_good_history_pleases_every_checker() {
 }
 
 #[test]
+fn what_the_tester_destroyed_was_never_promised_and_may_get_another_receipt() {
+    let mut story = Story::good(3);
+    let (at, marker, what) = (900, 2, What::Destroyed);
+    story.events.push(Event { at, marker, what });
+    story.rows.pop();
+    assert_eq!(story.kinds(), []);
+    story.ack(2, 7, (1000, 1010));
+    let accounts = Accounts::of(&story.events);
+    let account = accounts.get(2).unwrap();
+    assert_eq!((account.receipts, account.contradiction), (1, None));
+    assert_eq!(story.kinds(), [(Kind::Lost, 1)]);
+}
+
+#[test]
 fn accounts_absorbed_in_pieces_are_those_of_the_whole() {
     let mut story = Story::good(50);
     story.refused(50, 1);

@@ -158,6 +158,17 @@ pub(crate) async fn page(
     }))
 }
 
+/// The form's newest seq, read so that nothing acknowledged before is missing.
+pub(crate) async fn newest(client: &mut Client, token: &str, form: Form) -> anyhow::Result<u64> {
+    let name = form.name();
+    let path = format!("/v1/forms/{name}/submissions?after=0&limit=1&consistent=true");
+    let call = Call::get(path).bearer(token).header("accept", JSON);
+    let answer = client.call(&call).await?;
+    ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+    let wire: WirePage = serde_json::from_slice(&answer.body).context("not a page of records")?;
+    Ok(wire.head)
+}
+
 /// What a 410 names as the oldest; it must lie behind what was asked for.
 fn oldest(answer: &Answer, after: u64) -> anyhow::Result<u64> {
     let problem = problem(answer)?;

@@ -1,11 +1,12 @@
 //! One HTTP/1.1 connection, as a program of a user would hold it.
 //!
-//! Holds: at most one request is under way on it; every call ends within `CALL_TIME`; a failure
+//! Holds: at most one request is under way on it; every call ends within the client's patience; a failure
 //! says whether the request can have reached the other side. No pool and no hidden retry: a
 //! tester must know what it sent. Only a kept connection that was closed before the first byte is
 //! replaced.
 
 pub(crate) mod api;
+pub(crate) mod cluster;
 pub(crate) mod raw;
 
 use std::net::SocketAddr;
@@ -28,6 +29,8 @@ const ANSWER_BYTES_MAX: usize = 256 << 20; // a page of records, however large
 #[derive(Debug)]
 pub(crate) struct Client {
     address: SocketAddr,
+    /// The longest that it waits for an answer.
+    patience: Duration,
     open: Option<Open>,
 }
 
@@ -134,12 +137,17 @@ impl Client {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self {
             address,
+            patience: CALL_TIME,
             open: None,
         }
     }
 
+    pub(crate) fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     pub(crate) async fn call(&mut self, call: &Call) -> Result<Answer, Failure> {
-        self.call_within(call, CALL_TIME).await
+        self.call_within(call, self.patience).await
     }
 
     pub(crate) async fn call_within(

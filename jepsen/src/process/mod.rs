@@ -1,6 +1,7 @@
 //! The product as a process: where it lives, how it starts, how it dies.
 
 pub(crate) mod caches;
+pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod flushes;
 pub(crate) mod memory;
@@ -41,6 +42,7 @@ pub(crate) struct Node {
     child: Child,
     pid: i32,
     pub(crate) address: SocketAddr,
+    started: Instant,
     /// From the start of the process to the first 200 that was waited for.
     pub(crate) ready_after: Duration,
 }
@@ -72,15 +74,33 @@ impl Node {
     }
 
     async fn start_until(site: &Site, path: &str) -> anyhow::Result<Self> {
+        let mut node = Self::launch(site)?;
+        node.until(site, path).await?;
+        Ok(node)
+    }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn launch(site: &Site) -> anyhow::Result<Self> {
         let started = Instant::now();
-        let mut child = site.serve().context("cannot start the binary")?;
+        let child = site.serve().context("cannot start the binary")?;
         let pid = child
             .id()
             .and_then(|id| i32::try_from(id).ok())
             .context("no process id")?;
+        Ok(Self {
+            child,
+            pid,
+            address: site.http,
+            started,
+            ready_after: Duration::ZERO,
+        })
+    }
+
+    /// Waits for a 200 of the operators' listener.
+    pub(crate) async fn until(&mut self, site: &Site, path: &str) -> anyhow::Result<()> {
         let mut ops = Client::new(site.ops);
         loop {
-            if let Some(status) = child.try_wait()? {
+            if let Some(status) = self.child.try_wait()? {
                 let words = format!("it ended at its start: {status}\n{}", site.log_tail());
                 return Err(site.blame(words));
             }
@@ -89,21 +109,16 @@ impl Node {
                 .await;
             if answer.is_ok_and(|answer| answer.status == 200) {
                 site.lives();
-                break;
+                self.ready_after = self.started.elapsed();
+                return Ok(());
             }
-            if started.elapsed() > READY_TIME {
+            if self.started.elapsed() > READY_TIME {
                 let time = READY_TIME.as_secs();
                 let words = format!("no 200 of {path} within {time} s\n{}", site.log_tail());
                 return Err(site.blame(words));
             }
             sleep(Duration::from_millis(5)).await;
         }
-        Ok(Self {
-            child,
-            pid,
-            address: site.http,
-            ready_after: started.elapsed(),
-        })
     }
 
     /// `SIGSTOP`, and waits until no thread of it runs or writes.
@@ -132,6 +147,19 @@ impl Node {
         timeout(STOP_TIME, self.child.wait())
             .await
             .context("it survives kill -9")??;
+        Ok(())
+    }
+
+    /// `kill -9`, and waits for nothing.
+    pub(crate) fn signal_kill(&self) -> anyhow::Result<()> {
+        let pid = Pid::from_raw(self.pid).context("no process id")?;
+        kill_process(pid, Signal::KILL).context("cannot kill")
+    }
+
+    /// Waits until one that was killed is gone.
+    pub(crate) async fn gone(mut self) -> anyhow::Result<()> {
+        let gone = timeout(STOP_TIME, self.child.wait()).await;
+        gone.context("it survives kill -9")??;
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 //! <run>/data                         the product's data directory; with a disk of its own, there
 //! <run>/disk.img                     that disk, where there is one
 //! <run>/node.log                     what it said, over all starts
+//! <run>/1, <run>/2, …                a cluster: a site a member, as above, within this one
 //! ```
 //! Holds: nothing of the caller's environment reaches the product.
 
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
 use crate::dice::Dice;
+use crate::net::Space;
 use crate::process::Died;
 use crate::process::disk::Disk;
 
@@ -52,14 +54,26 @@ const PORT_TRIALS: u32 = 1000;
 pub(crate) struct Site {
     /// Goes before the directory that it is mounted in.
     disk: Option<Disk>,
-    directory: TempDir,
+    home: Home,
     data: PathBuf,
     binary: PathBuf,
+    /// The network in which it lives; else the tester's.
+    space: Option<Space>,
+    /// Where not in its data directory.
+    token_file: Option<PathBuf>,
     pub(crate) http: SocketAddr,
     pub(crate) ops: SocketAddr,
     settings: BTreeMap<String, String>,
     /// It has started here before: then not starting is its fault.
     has_lived: AtomicBool,
+}
+
+#[derive(Debug)]
+enum Home {
+    /// Goes with the site.
+    Own(TempDir),
+    /// Within another site's.
+    Below(PathBuf),
 }
 
 impl Site {
@@ -74,28 +88,56 @@ impl Site {
         let directory = tempfile::Builder::new()
             .prefix("jepsen-")
             .tempdir_in(parent)?;
+        let [http, ops] = free_ports()?;
+        Self::build(Home::Own(directory), binary, deploy, (http, ops))
+    }
+
+    /// One of a cluster's, in a directory of that name within this one.
+    pub(crate) fn member(
+        &self,
+        name: &str,
+        deploy: &Path,
+        listen: (SocketAddr, SocketAddr),
+        space: Option<Space>,
+    ) -> anyhow::Result<Self> {
+        let home = Home::Below(self.path().join(name));
+        let mut site = Self::build(home, self.binary.clone(), deploy, listen)?;
+        // All have one token, made by whoever leads first.
+        let token = self.path().join("admin.token");
+        site.set("ADMIN__TOKEN_FILE", Some(token.display().to_string()));
+        (site.token_file, site.space) = (Some(token), space);
+        Ok(site)
+    }
+
+    fn build(
+        home: Home,
+        binary: PathBuf,
+        deploy: &Path,
+        (http, ops): (SocketAddr, SocketAddr),
+    ) -> anyhow::Result<Self> {
         for (kind, own) in [("forms", &OWN_FORMS[..]), ("tasks", &OWN_TASKS[..])] {
-            let to = directory.path().join("deploy").join(kind);
+            let to = home.path().join("deploy").join(kind);
             std::fs::create_dir_all(&to)?;
             copy_all(&deploy.join(kind), &to)?;
             for (name, text) in own {
                 std::fs::write(to.join(name), text)?;
             }
         }
-        let [http, ops] = free_ports()?;
         let mut settings = BTreeMap::new();
         let listens = [("HTTP__LISTEN", http), ("OPS__LISTEN", ops)];
         for (name, address) in listens {
             settings.insert(format!("FORMSPOOL_{name}"), address.to_string());
         }
-        let data = directory.path().join("data");
+        let data = home.path().join("data");
         let text = data.display().to_string();
         settings.insert("FORMSPOOL_DATA_DIR".to_owned(), text);
         Ok(Self {
             disk: None,
-            directory,
+            home,
             data,
             binary,
+            space: None,
+            token_file: None,
             http,
             ops,
             settings,
@@ -141,11 +183,30 @@ impl Site {
         let mut command = self.command();
         command.arg("serve").stdin(Stdio::null()).kill_on_drop(true);
         command.stdout(log.try_clone()?).stderr(log);
-        Ok(command.spawn()?)
+        let Some(space) = &self.space else {
+            return Ok(command.spawn()?);
+        };
+        // The child is in the network of the thread that starts it.
+        let runtime = tokio::runtime::Handle::current();
+        let child = space.within(|| {
+            let _here = runtime.enter();
+            command.spawn()
+        })?;
+        Ok(child?)
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.directory.path()
+        self.home.path()
+    }
+
+    pub(crate) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Everything that the product has of its own is gone, as with a new volume.
+    pub(crate) fn wipe(&self) -> anyhow::Result<()> {
+        std::fs::remove_dir_all(&self.data)
+            .with_context(|| format!("cannot remove {}", self.data.display()))
     }
 
     pub(crate) fn sheet(&self, form: &str) -> PathBuf {
@@ -159,7 +220,8 @@ impl Site {
 
     /// The admin token, as the product left it.
     pub(crate) fn token(&self) -> anyhow::Result<String> {
-        let path = self.data.join("admin.token");
+        let own = || self.data.join("admin.token");
+        let path = self.token_file.clone().unwrap_or_else(own);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         Ok(text.trim().to_owned())
@@ -175,7 +237,9 @@ impl Site {
 
     /// The directory stays; answers where. A disk stays as its image.
     pub(crate) fn keep(mut self) -> PathBuf {
-        self.directory.disable_cleanup(true);
+        if let Home::Own(directory) = &mut self.home {
+            directory.disable_cleanup(true);
+        }
         self.path().to_owned()
     }
 
@@ -197,6 +261,15 @@ impl Site {
     }
 }
 
+impl Home {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Own(directory) => directory.path(),
+            Self::Below(path) => path,
+        }
+    }
+}
+
 fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(from);
     let entries = entries.with_context(|| {
@@ -214,23 +287,21 @@ fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Two that nobody listens on; held both at once, so that they differ, free again on return.
+/// Addresses that nobody listens on; held all at once, so that they differ, free again on return.
 /// Below the range from which the kernel takes the client's end of a connection: else a client
 /// that connects while the product is down may sit on its port, or even meet itself.
-fn free_ports() -> anyhow::Result<[SocketAddr; 2]> {
+pub(crate) fn free_ports<const COUNT: usize>() -> anyhow::Result<[SocketAddr; COUNT]> {
     let mut dice = Dice::new(getrandom::u64().context("no dice")?);
     let mut bind = || {
         let mut ports = (0..PORT_TRIALS).map(|_| 10_000 + dice.below(20_000));
-        ports.find_map(|port| {
+        let held = ports.find_map(|port| {
             TcpListener::bind((Ipv4Addr::LOCALHOST, u16::try_from(port).ok()?)).ok()
-        })
+        });
+        held.context("no free port")
     };
-    let listeners = [bind(), bind()];
-    let [http, ops] = listeners.each_ref().map(|listener| {
-        listener
-            .as_ref()
-            .context("no free port")
-            .and_then(|held| Ok(held.local_addr()?))
-    });
-    Ok([http?, ops?])
+    let listeners = (0..COUNT).map(|_| bind());
+    let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+    addresses.try_into().map_err(|_| anyhow::anyhow!("ports"))
 }

@@ -34,12 +34,8 @@ pub(crate) struct Plan {
 pub(crate) async fn run(options: &Options, plan: Plan) -> anyhow::Result<Report> {
     let run = Run::new(options, "crash")?;
     let mut node = Node::start(&run.site).await?;
-    let crew = Crew {
-        connections: plan.connections,
-        posts_max: plan.posts_max,
-        may_be_full: false,
-    };
-    let fleet = Fleet::start(&run, node.address, crew);
+    let crew = Crew::busy(plan.connections, plan.posts_max);
+    let fleet = Fleet::start(&run, &[node.address], crew);
     run.progress(format!(
         "{} connections, {} kills",
         plan.connections, plan.kills

@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::workload::Run;
-use crate::workload::worker::{Ended, Gauge, Phase, Worker, wait};
+use crate::workload::worker::{Doors, Ended, Gauge, Phase, Worker, wait};
 
 const WARM_TIME: Duration = Duration::from_mins(1);
+/// The fact that a report has after all are settled.
+pub(crate) const LEFT_IN_DOUBT: &str = "keyed documents left in doubt";
 const SETTLE_TIME: Duration = Duration::from_mins(2);
 
 /// How many post, and how.
@@ -23,6 +25,23 @@ pub(crate) struct Crew {
     /// New documents a connection posts between two faults, at most.
     pub(crate) posts_max: u64,
     pub(crate) may_be_full: bool,
+    /// How long each waits for an answer; `None`: long.
+    pub(crate) patience: Option<Duration>,
+    /// How long each rests after a receipt, at most.
+    pub(crate) rest: Duration,
+}
+
+impl Crew {
+    /// One that posts as fast as it can.
+    pub(crate) fn busy(connections: u32, posts_max: u64) -> Self {
+        Self {
+            connections,
+            posts_max,
+            may_be_full: false,
+            patience: None,
+            rest: Duration::ZERO,
+        }
+    }
 }
 
 /// Dropped, its connections end.
@@ -34,7 +53,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) fn start(run: &Run, address: SocketAddr, crew: Crew) -> Self {
+    pub(crate) fn start(run: &Run, addresses: &[SocketAddr], crew: Crew) -> Self {
         let (phase, phases) = watch::channel(Phase::Up(0));
         let gauge = Arc::<Gauge>::default();
         let mut workers = JoinSet::new();
@@ -47,8 +66,10 @@ impl Fleet {
                 gauge: Arc::clone(&gauge),
                 phases: phases.clone(),
                 may_be_full: crew.may_be_full,
+                rest: crew.rest,
             };
-            workers.spawn(worker.work(address, crew.posts_max));
+            let doors = Doors::new(addresses, crew.patience);
+            workers.spawn(worker.work(doors, crew.posts_max));
         }
         Self {
             crew,
@@ -69,7 +90,7 @@ impl Fleet {
         self.phase.send_replace(Phase::Settle);
         let settled = timeout(SETTLE_TIME, join(run, self.workers)).await;
         let unsettled = settled.context("connections do not come to an end")??;
-        run.report.fact("keyed documents left in doubt", unsettled);
+        run.report.fact(LEFT_IN_DOUBT, unsettled);
         Ok(())
     }
 }

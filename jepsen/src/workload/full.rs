@@ -31,7 +31,7 @@ use crate::workload::watch::{FORMS, Watch};
 use crate::workload::worker::Phase;
 use crate::workload::{Options, Run};
 
-mod filler;
+pub(crate) mod filler;
 mod held;
 
 /// What is left is used up by then, and the first 507 is out.
@@ -77,11 +77,10 @@ pub(crate) async fn run(options: &Options, plan: Plan) -> anyhow::Result<Report>
     let held = plan.held.then(|| Held::lay(&run.site)).transpose()?;
     let node = Node::start(&run.site).await?;
     let crew = Crew {
-        connections: plan.connections,
-        posts_max: u64::MAX,
         may_be_full: true,
+        ..Crew::busy(plan.connections, u64::MAX)
     };
-    let fleet = Fleet::start(&run, node.address, crew);
+    let fleet = Fleet::start(&run, &[node.address], crew);
     let watch = Watch::new();
     let ops = Client::new(run.site.ops);
     let mut trial = Trial {

@@ -181,7 +181,7 @@ async fn send(
         let is_fit = match outcome {
             What::Ok(_) => !is_bad,
             What::Refused(status) => *is_bad && status == 422,
-            What::Unknown | What::NotSent | What::Invoke { .. } => true,
+            What::Unknown | What::NotSent | What::Invoke { .. } | What::Destroyed => true,
         };
         if !is_fit {
             fault = Err(anyhow::anyhow!(

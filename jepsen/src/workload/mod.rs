@@ -3,6 +3,7 @@
 
 pub(crate) mod clash;
 pub(crate) mod clock;
+pub(crate) mod cluster;
 pub(crate) mod crash;
 mod fleet;
 pub(crate) mod full;
@@ -70,7 +71,7 @@ pub(crate) struct Run {
     /// The log may let go of what its tasks have: then 410 is an answer to a reader.
     may_forget: bool,
     /// How long a sheet may lag behind.
-    sheet_time: Duration,
+    pub(crate) sheet_time: Duration,
 }
 
 impl Run {

@@ -57,12 +57,8 @@ pub(crate) async fn run(options: &Options, plan: Plan) -> anyhow::Result<Report>
     canary::lay(disk.root(), plan.cuts)?;
     run.site.live_on(disk);
     let node = Node::start(&run.site).await?;
-    let crew = Crew {
-        connections: plan.connections,
-        posts_max: POSTS_MAX,
-        may_be_full: false,
-    };
-    let fleet = Fleet::start(&run, node.address, crew);
+    let crew = Crew::busy(plan.connections, POSTS_MAX);
+    let fleet = Fleet::start(&run, &[node.address], crew);
     run.progress(format!(
         "{} connections, {} cuts, a disk of {} MiB",
         plan.connections, plan.cuts, plan.mib

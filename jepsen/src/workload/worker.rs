@@ -1,8 +1,9 @@
 //! One connection of the workloads in which the product is killed, cut off or short of room.
 //!
 //! Holds: it posts one document at a time. A keyed one without an answer is posted again under
-//! its key until it has one; a keyless one is left in doubt, as a careful client must. After
-//! each fault the last keyed one that was acknowledged is posted once more.
+//! its key until it has one, at another node where there are several; a keyless one is left in
+//! doubt, as a careful client must. After each fault the last keyed one that was acknowledged is
+//! posted once more.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,10 +17,11 @@ use crate::client::Client;
 use crate::client::api::{self, FULL};
 use crate::dice::Dice;
 use crate::form::{Bodies, Form, Submission};
-use crate::history::{History, What};
+use crate::history::{History, Receipt, What};
+use crate::workload::watch::FORMS;
 
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
-const ATTEMPTS_MAX: u32 = 2000;
+const ATTEMPTS_MAX: u32 = 4000;
 
 /// What the product is thought to be doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +41,36 @@ pub(crate) struct Gauge {
     pub(crate) under_way: AtomicU64,
     /// Answers 507.
     pub(crate) full: AtomicU64,
+    /// The highest seq acknowledged, by form.
+    heads: [AtomicU64; FORMS.len()],
 }
 
 impl Gauge {
     pub(crate) fn acks(&self) -> u64 {
         self.acks.load(Ordering::Relaxed)
+    }
+
+    /// The highest seq of `form` that was acknowledged.
+    pub(crate) fn head(&self, form: Form) -> u64 {
+        let mut pairs = FORMS.iter().zip(&self.heads);
+        let head = pairs.find(|(own, _)| **own == form);
+        head.map_or(0, |(_, head)| head.load(Ordering::Relaxed))
+    }
+
+    /// What was above it is no longer promised.
+    pub(crate) fn lower_head(&self, form: Form, to: u64) {
+        let mut pairs = FORMS.iter().zip(&self.heads);
+        if let Some((_, head)) = pairs.find(|(own, _)| **own == form) {
+            head.fetch_min(to, Ordering::Relaxed);
+        }
+    }
+
+    fn acknowledged(&self, form: Form, receipt: &Receipt) {
+        self.acks.fetch_add(1, Ordering::Relaxed);
+        let mut pairs = FORMS.iter().zip(&self.heads);
+        if let (Some((_, head)), Some(seq)) = (pairs.find(|(own, _)| **own == form), receipt.seq) {
+            head.fetch_max(seq, Ordering::Relaxed);
+        }
     }
 }
 
@@ -68,6 +95,8 @@ pub(crate) struct Worker {
     pub(crate) phases: watch::Receiver<Phase>,
     /// Then 507 is an answer: what is keyed is posted again, the rest is given up.
     pub(crate) may_be_full: bool,
+    /// The longest rest after a receipt.
+    pub(crate) rest: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -78,8 +107,8 @@ pub(crate) struct Ended {
 }
 
 impl Worker {
-    pub(crate) async fn work(mut self, address: SocketAddr, posts_max: u64) -> Ended {
-        let mut client = Client::new(address);
+    /// At one door, or at any of several.
+    pub(crate) async fn work(mut self, mut doors: Doors, posts_max: u64) -> Ended {
         let mut ended = Ended::default();
         let (mut doubted, mut last) = (None::<Submission>, None::<Submission>);
         let (mut round, mut posts, mut attempts) = (0, 0, 0);
@@ -111,15 +140,19 @@ impl Worker {
                     self.fresh()
                 }
             };
-            match self.post(&mut client, &next, &mut ended).await {
+            let Some(client) = doors.open() else { break };
+            match self.post(client, &next, &mut ended).await {
                 What::Ok(_) => {
                     attempts = 0;
                     last = next.key.is_some().then_some(next);
+                    doors.choose(&mut self.dice);
+                    self.rest().await;
                 }
                 // The connection could not be made, or the request has no answer.
                 What::NotSent | What::Unknown => {
                     attempts += 1;
                     doubted = next.key.is_some().then_some(next);
+                    doors.next();
                     sleep(RETRY_PAUSE).await;
                 }
                 What::Refused(FULL) if self.may_be_full => {
@@ -135,7 +168,7 @@ impl Worker {
                         .faults
                         .push(anyhow::anyhow!("a good document was refused: {status}"));
                 }
-                What::Invoke { .. } => {}
+                What::Invoke { .. } | What::Destroyed => {}
             }
         }
         ended.is_in_doubt = doubted.is_some();
@@ -150,10 +183,17 @@ impl Worker {
             ended.faults.push(fault);
             What::Unknown
         });
-        if matches!(outcome, What::Ok(_)) {
-            self.gauge.acks.fetch_add(1, Ordering::Relaxed);
+        if let What::Ok(receipt) = &outcome {
+            self.gauge.acknowledged(next.form, receipt);
         }
         outcome
+    }
+
+    async fn rest(&mut self) {
+        let micros = u64::try_from(self.rest.as_micros()).unwrap_or(u64::MAX);
+        if micros > 0 {
+            sleep(Duration::from_micros(self.dice.below(micros))).await;
+        }
     }
 
     fn fresh(&mut self) -> Submission {
@@ -165,6 +205,42 @@ impl Worker {
         };
         let key = self.dice.chance(50).then(|| key(marker));
         self.bodies.submission(form, marker, key)
+    }
+}
+
+/// Where it posts: a connection to each node, and the one that is next.
+#[derive(Debug)]
+pub(crate) struct Doors {
+    clients: Vec<Client>,
+    at: usize,
+}
+
+impl Doors {
+    pub(crate) fn new(addresses: &[SocketAddr], patience: Option<Duration>) -> Self {
+        let clients = addresses.iter().map(|address| {
+            let client = Client::new(*address);
+            match patience {
+                Some(patience) => client.with_patience(patience),
+                None => client,
+            }
+        });
+        Self {
+            clients: clients.collect(),
+            at: 0,
+        }
+    }
+
+    fn open(&mut self) -> Option<&mut Client> {
+        self.clients.get_mut(self.at)
+    }
+
+    fn choose(&mut self, dice: &mut Dice) {
+        let len = u64::try_from(self.clients.len()).unwrap_or(1);
+        self.at = usize::try_from(dice.below(len)).unwrap_or(0);
+    }
+
+    fn next(&mut self) {
+        self.at = (self.at + 1).checked_rem(self.clients.len()).unwrap_or(0);
     }
 }
 

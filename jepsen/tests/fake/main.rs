@@ -12,6 +12,8 @@
     reason = "a test; the fake is the whole world of its settings"
 )]
 
+mod cluster;
+mod clusters;
 mod disks;
 mod queue;
 mod serve;
@@ -143,7 +145,7 @@ fn trials() -> ExitCode {
     };
     let trials = TRIALS.iter();
     let failed = trials.filter(|(args, code, words)| !trial.run(args, *code, words));
-    if failed.count() == 0 && disks::trials(&trial) == 0 {
+    if failed.count() == 0 && clusters::trials(&trial) == 0 && disks::trials(&trial) == 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -4,9 +4,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde_json::{Value, json};
+
+use crate::serve::problem;
 
 const EVERY: u64 = 40; // how often a mutant misbehaves
 const RESERVE: u64 = 1 << 20; // with less room nothing is taken
@@ -15,6 +19,10 @@ pub(crate) struct Queue {
     data: PathBuf,
     mutant: String,
     log: File,
+    /// It is read by others too, and they append to it.
+    is_shared: bool,
+    /// Bytes of the log that are in memory.
+    read_to: u64,
     /// Lines that `ack-before-write` has not written yet.
     late: Vec<u8>,
     count: u64,
@@ -36,23 +44,21 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    pub(crate) fn open(data: PathBuf, mutant: String, full: String) -> Self {
+    pub(crate) fn open(data: PathBuf, shared: Option<&Path>, mutant: String, full: String) -> Self {
         std::fs::create_dir_all(&data).unwrap();
-        std::fs::write(data.join("admin.token"), "secret\n").unwrap();
-        let path = data.join("log");
-        let lines = std::fs::read_to_string(&path).unwrap_or_default();
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .unwrap();
-        // A kill may have torn the last line: what comes next must not be appended to it.
-        let whole = lines.rfind('\n').map_or(0, |end| end + 1);
-        log.set_len(u64::try_from(whole).unwrap()).unwrap();
+        let (path, token) = match shared {
+            Some(shared) => (shared.join("log"), shared.with_file_name("admin.token")),
+            None => (data.join("log"), data.join("admin.token")),
+        };
+        std::fs::write(token, "secret\n").unwrap();
+        let mut open = OpenOptions::new();
+        let log = open.create(true).append(true).read(true).open(path);
         let mut queue = Self {
             data,
             mutant,
-            log,
+            log: log.unwrap(),
+            is_shared: shared.is_some(),
+            read_to: 0,
             late: Vec::new(),
             count: 0,
             records: BTreeMap::new(),
@@ -70,26 +76,57 @@ impl Queue {
                 std::fs::remove_file(sheet.unwrap().path()).unwrap();
             }
         }
-        let lines = lines
-            .split_inclusive('\n')
-            .filter(|line| line.ends_with('\n'));
-        for line in lines.map(|line| serde_json::from_str::<Value>(line).unwrap()) {
-            let text = |name| line[name].as_str().unwrap().to_owned();
-            if line["retired"] == true {
-                queue.retired.insert(text("form"));
-                continue;
-            }
-            queue.take(
-                &text("form"),
-                line["key"].as_str(),
-                &line["body"],
-                &line["record"],
-            );
-            if !queue.is("csv-skip-cut") {
-                queue.row(&text("form"), &line["record"]);
-            }
+        if queue.is_shared {
+            queue.locked(|_| ());
+        } else {
+            let has_rows = queue.is("csv-skip-cut");
+            queue.read(!has_rows);
         }
         queue
+    }
+
+    /// With all that others have appended in memory, and none of them appending.
+    pub(crate) fn locked<T>(&mut self, work: impl FnOnce(&mut Self) -> T) -> T {
+        if !self.is_shared {
+            return work(self);
+        }
+        flock(&self.log, FlockOperation::LockExclusive).unwrap();
+        self.read(true);
+        let done = work(self);
+        flock(&self.log, FlockOperation::Unlock).unwrap();
+        done
+    }
+
+    /// What is new in the log, into memory, and into the sheets if it is not there.
+    fn read(&mut self, has_no_rows: bool) {
+        let len = self.log.metadata().unwrap().len();
+        let mut bytes = vec![0; usize::try_from(len - self.read_to).unwrap()];
+        self.log.read_exact_at(&mut bytes, self.read_to).unwrap();
+        // A kill may have torn the last line: what comes next must not be appended to it.
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n');
+        bytes.truncate(whole.map_or(0, |end| end + 1));
+        self.read_to += u64::try_from(bytes.len()).unwrap();
+        self.log.set_len(self.read_to).unwrap();
+        for line in bytes
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+        {
+            let line = serde_json::from_slice::<Value>(line).unwrap();
+            let text = |name| line[name].as_str().unwrap().to_owned();
+            if line["retired"] == true {
+                self.retired.insert(text("form"));
+                continue;
+            }
+            let (key, body) = (line["key"].as_str(), &line["body"]);
+            self.take(&text("form"), key, body, &line["record"]);
+            if has_no_rows {
+                self.row(&text("form"), &line["record"]);
+            }
+        }
+    }
+
+    pub(crate) fn applied(&self) -> u64 {
+        self.read_to
     }
 
     /// Answers status and body.
@@ -253,10 +290,13 @@ impl Queue {
         if self.is("ack-before-write") {
             self.late.extend_from_slice(line.as_bytes());
             if self.late.len() > 20_000 {
-                self.log.write_all(&std::mem::take(&mut self.late)).unwrap();
+                let late = std::mem::take(&mut self.late);
+                self.read_to += u64::try_from(late.len()).unwrap();
+                self.log.write_all(&late).unwrap();
             }
             return;
         }
+        self.read_to += u64::try_from(line.len()).unwrap();
         self.log.write_all(line.as_bytes()).unwrap();
         if !self.is("skip-sync") {
             self.log.sync_data().unwrap();
@@ -316,10 +356,6 @@ fn receipt(form: &str, record: &Value) -> Value {
         "received_at": record["received_at"], "index": record["index"],
         "durability": "fsync", "replicas": "1/1", "duplicate": false,
     })
-}
-
-pub(crate) fn problem(status: u16) -> Value {
-    json!({"type": "/problems/some", "title": "No", "status": status, "detail": "no"})
 }
 
 fn columns(form: &str) -> &'static [&'static str] {

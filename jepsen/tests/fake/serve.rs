@@ -1,10 +1,12 @@
 //! The fake's doors: HTTP, and the two subcommands that print.
 
 use std::convert::Infallible;
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -17,17 +19,55 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::queue::{Queue, header, problem, row};
+use crate::cluster::Cluster;
+use crate::queue::{Queue, header, row};
 
 fn setting(name: &str) -> Option<String> {
     std::env::var(format!("FORMSPOOL_{name}")).ok()
 }
 
-fn queue() -> Queue {
+/// The product's whole state.
+struct Product {
+    queue: Mutex<Queue>,
+    cluster: Option<Cluster>,
+    /// How it misbehaves as one of several.
+    fault: String,
+    started: Instant,
+    reads: AtomicU64,
+}
+
+fn product() -> Product {
     let deaf = setting("DEAF").is_some();
     let mutant = setting("MUTANT").filter(|_| !deaf).unwrap_or_default();
     let full = setting("FULL").unwrap_or_default();
-    Queue::open(setting("DATA_DIR").unwrap().into(), mutant, full)
+    let data = PathBuf::from(setting("DATA_DIR").unwrap());
+    let peers = setting("CLUSTER__PEERS");
+    let shared = peers.as_ref().map(|_| {
+        let token = setting("ADMIN__TOKEN_FILE").unwrap();
+        crate::cluster::shared(token.as_ref())
+    });
+    let cluster = shared.clone().zip(peers).map(|(shared, peers)| {
+        let (address, nodes) = (setting("PEER__LISTEN").unwrap(), peers.split(',').count());
+        Cluster::join(shared, &data, &address, nodes)
+    });
+    Product {
+        queue: Mutex::new(Queue::open(data, shared.as_deref(), mutant, full)),
+        cluster,
+        fault: setting("FAKE").unwrap_or_default(),
+        started: Instant::now(),
+        reads: AtomicU64::new(0),
+    }
+}
+
+impl Product {
+    /// It lives and does not serve yet.
+    fn dawdles(&self) -> bool {
+        self.fault == "dawdles" && self.started.elapsed() < Duration::from_secs(4)
+    }
+
+    fn is_ready(&self) -> bool {
+        self.cluster.as_ref().is_none_or(Cluster::is_ready) && !self.dawdles()
+    }
 }
 
 /// As `export` and `tail` do. The fake reads the log beside the running process.
@@ -46,7 +86,7 @@ pub(crate) fn print_all(form: &str) {
 
 #[tokio::main]
 pub(crate) async fn run() {
-    let queue = Arc::new(Mutex::new(queue()));
+    let product = Arc::new(product());
     let public = TcpListener::bind(setting("HTTP__LISTEN").unwrap())
         .await
         .unwrap();
@@ -70,15 +110,29 @@ pub(crate) async fn run() {
                 return;
             }
         };
-        let queue = Arc::clone(&queue);
+        let product = Arc::clone(&product);
         connections.spawn(async move {
-            let service = service_fn(|request| answer(Arc::clone(&queue), request));
+            let service = service_fn(|request| answer(Arc::clone(&product), request));
             let http = hyper::server::conn::http1::Builder::new();
             let served = http.serve_connection(TokioIo::new(stream), service);
             // Hasty: no connection lives longer, whatever it says.
             let time = Duration::from_secs(if is_hasty { 2 } else { 600 });
             tokio::time::timeout(time, served).await.ok();
         });
+    }
+}
+
+impl Product {
+    fn readiness(&self) -> Answer {
+        let mut queue = self.queue.lock().unwrap();
+        let why = if !self.is_ready() {
+            "waiting for peers"
+        } else if queue.is_full() && !queue.is_mute() {
+            "the disk is full"
+        } else {
+            return whole(200, "text/plain", String::new());
+        };
+        whole(503, "text/plain", why.to_owned())
     }
 }
 
@@ -110,10 +164,7 @@ fn whole(status: u16, kind: &str, body: String) -> Answer {
     answer.body(Pieces(from)).unwrap()
 }
 
-async fn answer(
-    queue: Arc<Mutex<Queue>>,
-    request: Request<Incoming>,
-) -> Result<Answer, Infallible> {
+async fn answer(product: Arc<Product>, request: Request<Incoming>) -> Result<Answer, Infallible> {
     let (head, body) = request.into_parts();
     let path = head.uri.path().to_owned();
     let body = match body.collect().await {
@@ -135,15 +186,15 @@ async fn answer(
     let key = text("idempotency-key");
     let is_lines = text("content-type").is_some_and(|kind| kind.contains("ndjson"));
     let accept = text("accept").unwrap_or_default();
+    let queue = &product.queue;
+    if path.starts_with("/v1/cluster") || path == "/v1/status" {
+        return Ok(operate(&product, &path, &body));
+    }
     Ok(match head.method {
         _ if path == "/livez" => whole(200, "text/plain", String::new()),
-        _ if path == "/readyz" => {
-            let mut queue = queue.lock().unwrap();
-            if queue.is_full() && !queue.is_mute() {
-                whole(503, "text/plain", "the disk is full".to_owned())
-            } else {
-                whole(200, "text/plain", String::new())
-            }
+        _ if path == "/readyz" => product.readiness(),
+        Method::POST if !product.is_ready() => {
+            whole(503, "application/problem+json", problem(503).to_string())
         }
         _ if path == "/metrics" => {
             let bytes = queue.lock().unwrap().log_len();
@@ -154,10 +205,11 @@ async fn answer(
             queue.lock().unwrap().retire(&form);
             whole(200, "application/json", "{}".to_owned())
         }
-        Method::POST if is_lines => lines(&queue, &form, key, body),
+        Method::POST if is_lines => lines(&product, &form, key, body),
         Method::POST => {
             let body = serde_json::from_slice(&body).unwrap_or_else(|_| json!({}));
-            let (status, body) = queue.lock().unwrap().submit(&form, key.as_deref(), body);
+            let submit = |queue: &mut Queue| queue.submit(&form, key.as_deref(), body);
+            let (status, body) = queue.lock().unwrap().locked(submit);
             let kind = if status < 400 {
                 "application/json"
             } else {
@@ -168,22 +220,59 @@ async fn answer(
         _ => {
             let mut queue = queue.lock().unwrap();
             queue.catch_up();
-            read(&queue, &form, head.uri.query().unwrap_or_default(), &accept)
+            let query = head.uri.query().unwrap_or_default();
+            queue.locked(|_| ());
+            let (behind, diverges) = (product.behind(query), product.diverges());
+            read(&queue, &form, (query, &accept), (behind, diverges))
         }
     })
 }
 
+impl Product {
+    /// How much of a form's end it does not show now.
+    fn behind(&self, query: &str) -> usize {
+        let turn = self.reads.fetch_add(1, Ordering::Relaxed);
+        match self.fault.as_str() {
+            "back" if turn.is_multiple_of(20) => 30,
+            "stale" if query.contains("consistent") => 3,
+            _ => 0,
+        }
+    }
+
+    /// On one node, one record in so many is another one.
+    fn diverges(&self) -> bool {
+        self.fault == "diverges" && self.cluster.as_ref().is_some_and(|cluster| cluster.id == 2)
+    }
+}
+
+fn operate(product: &Product, path: &str, body: &Bytes) -> Answer {
+    let Some(cluster) = &product.cluster else {
+        return whole(404, "application/problem+json", problem(404).to_string());
+    };
+    let mut queue = product.queue.lock().unwrap();
+    let said = queue.locked(|queue| match path {
+        "/v1/status" => cluster.status(queue, &product.fault),
+        "/v1/cluster/transfer" => {
+            cluster.prefer(body);
+            json!({})
+        }
+        _ => cluster.view(queue),
+    });
+    whole(200, "application/json", said.to_string())
+}
+
 /// Answers line by line, as it goes.
-fn lines(queue: &Arc<Mutex<Queue>>, form: &str, key: Option<String>, body: Bytes) -> Answer {
+fn lines(product: &Arc<Product>, form: &str, key: Option<String>, body: Bytes) -> Answer {
     let (to, from) = mpsc::channel(1);
-    let (queue, form) = (Arc::clone(queue), form.to_owned());
+    let (product, form) = (Arc::clone(product), form.to_owned());
     std::thread::spawn(move || {
         for (number, line) in body.split(|byte| *byte == b'\n').enumerate() {
             let Ok(document) = serde_json::from_slice(line) else {
                 continue;
             };
             let key = key.as_ref().map(|key| format!("{key}#{}", number + 1));
-            let (_, answer) = queue
+            let (_, answer) = product
+                .queue
                 .lock()
                 .unwrap()
                 .submit(&form, key.as_deref(), document);
@@ -198,7 +287,12 @@ fn lines(queue: &Arc<Mutex<Queue>>, form: &str, key: Option<String>, body: Bytes
         .unwrap()
 }
 
-fn read(queue: &Queue, form: &str, query: &str, accept: &str) -> Answer {
+fn read(
+    queue: &Queue,
+    form: &str,
+    (query, accept): (&str, &str),
+    (behind, diverges): (usize, bool),
+) -> Answer {
     let number = |name: &str| {
         let pair = query
             .split('&')
@@ -210,6 +304,20 @@ fn read(queue: &Queue, form: &str, query: &str, accept: &str) -> Answer {
         .get(form)
         .map(Vec::as_slice)
         .unwrap_or_default();
+    let all = all.get(..all.len().saturating_sub(behind)).unwrap_or(all);
+    let spoilt = |record: &Value| {
+        let mut record = record.clone();
+        if record["seq"].as_u64().unwrap().is_multiple_of(40) {
+            record["index"] = 1.into();
+        }
+        record
+    };
+    let spoilt = all
+        .iter()
+        .filter(|_| diverges)
+        .map(spoilt)
+        .collect::<Vec<_>>();
+    let all = if diverges { &spoilt[..] } else { all };
     let gone = queue.gone(form);
     let oldest = all.get(gone).filter(|_| gone > 0);
     let oldest = oldest.map_or(0, |record| record["seq"].as_u64().unwrap());
@@ -244,4 +352,8 @@ fn read(queue: &Queue, form: &str, query: &str, accept: &str) -> Answer {
             whole(200, "application/json", page.to_string())
         }
     }
+}
+
+pub(crate) fn problem(status: u16) -> Value {
+    json!({"type": "/problems/some", "title": "No", "status": status, "detail": "no"})
 }
