@@ -9,6 +9,7 @@
     reason = "rates are shown with three digits"
 )]
 
+mod cluster;
 mod load;
 mod no_store;
 mod raw;
@@ -59,6 +60,8 @@ enum Part {
     },
     /// The write-ahead log beside the bare device, and beside other logs where they are built in.
     Wal(wal::Arguments),
+    /// Three nodes, and three of each peer that is installed.
+    Cluster(cluster::Arguments),
 }
 
 const CONNECTIONS: [usize; 3] = [1, 64, 1000];
@@ -99,6 +102,9 @@ fn main() -> Result<()> {
         // Without a runtime: nothing of it shall run beside the log.
         return wal::run(arguments);
     }
+    if let Some(Part::Cluster(arguments)) = &arguments.part {
+        return cluster::run(arguments);
+    }
     tokio::runtime::Runtime::new()?.block_on(over_http(arguments))
 }
 
@@ -116,7 +122,7 @@ async fn over_http(arguments: Arguments) -> Result<()> {
             row.show("clients", "");
             return Ok(());
         }
-        Some(Part::Wal(_)) | None => {}
+        Some(Part::Wal(_) | Part::Cluster(_)) | None => {}
     }
     let folder = tempfile::Builder::new()
         .prefix("bench-")
