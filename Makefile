@@ -1,15 +1,16 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run test lint unit browser build mutant-build crash mutants bench bench-wal memory check doc
+.PHONY: help setup setup-test run cluster cluster-kill cluster-start cluster-status test lint unit sim sim-mutants browser build mutant-build crash cluster-crash mutants bench bench-wal bench-cluster memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
 JEPSEN := target/release/jepsen
+SEED ?= 1
 MUTANT_BINARY := target/mutants/formspool
 
 help: ## list what there is
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 setup: ## install what building needs (Debian packages by name; says what it does)
 	@deploy/dev/setup.sh build
@@ -21,6 +22,20 @@ run: setup ## build if needed and start one node with embedded defaults; data in
 	@echo "make run: building formspool (the first time takes some minutes; cargo shows the progress)"
 	@$(CARGO) build --release --locked --bin formspool
 	@exec $(BINARY) serve
+
+cluster: setup ## three nodes on this machine, under ./data/cluster; Ctrl-C stops all three
+	@echo "make cluster: building formspool (the first time takes some minutes; cargo shows the progress)"
+	@$(CARGO) build --release --locked --bin formspool
+	@exec deploy/dev/cluster.sh run
+
+cluster-kill: ## kill -9 one of them: make cluster-kill N=2
+	@deploy/dev/cluster.sh kill $(N)
+
+cluster-start: ## bring it back: make cluster-start N=2
+	@deploy/dev/cluster.sh start $(N)
+
+cluster-status: ## how the three stand
+	@deploy/dev/cluster.sh status
 
 build:
 	@echo "make: building the release binaries"
@@ -45,6 +60,9 @@ test: setup-test lint unit mutant-build build ## everything that CI runs, on rea
 	$(JEPSEN) synced
 	$(JEPSEN) hostile
 	$(JEPSEN) load --connections 1000 --count 100000 --rss-max-mib 256
+	$(JEPSEN) cluster --net
+	$(JEPSEN) cluster --faults wipe,fill,clock,flip-sealed,flip-tail,tear-all,tear-two --seconds-each 3
+	$(JEPSEN) cluster --faults genesis --births-every 4
 	$(JEPSEN) mutants --three --binary $(MUTANT_BINARY)
 	@$(MAKE) --no-print-directory browser
 	@echo "make test: all green"
@@ -54,9 +72,17 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --features benches/peers --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
+sim: ## one seed of the simulated cluster, told line by line: make sim SEED=7
+	@$(CARGO) test -p raft --test sim --locked --quiet -- --seed $(SEED)
+
+sim-mutants: ## break agreement in every way we know; one of 50 simulated seeds must find each
+	@echo "make sim-mutants: building the simulation (a minute the first time)"
+	@$(CARGO) test -p raft --test sim --features mutants --locked --quiet -- --mutants
+
 unit:
 	$(CARGO) test --workspace --locked --quiet
 	$(CARGO) test -p storage --features mutants --test mutants --test wrong --locked --quiet
+	$(CARGO) test -p raft --features mutants --test sim --locked --quiet -- --mutants
 
 browser: build
 	@deploy/dev/setup.sh browser
@@ -69,6 +95,9 @@ crash: build ## a long crash test: 300 kills, 20 power cuts (these need root), r
 	$(JEPSEN) crash --kills 300 --connections 64
 	$(JEPSEN) power --cuts 20
 	$(JEPSEN) restart --mib 1024 --within-s 3
+
+cluster-crash: build ## three nodes and every fault in turn, those of the network too (needs root)
+	$(JEPSEN) cluster --net --all --seconds-each 10
 
 mutants: mutant-build build ## break the product in every way we know; each must be caught
 	$(JEPSEN) mutants --all --binary $(MUTANT_BINARY)
@@ -84,6 +113,12 @@ bench-wal: ## the log beside the bare device and two other logs: records made du
 	@echo "make bench-wal: building the benchmark and two other logs (some minutes the first time)"
 	@$(CARGO) build --release --locked -p benches --features peers
 	target/release/benches wal
+
+bench-cluster: build ## three nodes beside three of NATS, RabbitMQ, Redis, etcd and Kafka (installs them)
+	@deploy/dev/setup.sh bench
+	@echo "make bench-cluster: building the benchmark; then about 20 minutes of measuring"
+	@$(CARGO) build --release --locked -p benches
+	target/release/benches cluster --spread --binary $(BINARY)
 
 doc: ## the map of the code, as rustdoc
 	$(CARGO) doc --workspace --no-deps --open
