@@ -46,7 +46,8 @@ impl Slow {
 impl SlowFile {
     /// It is the disk that sleeps.
     fn wait(&self) {
-        std::thread::sleep(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)));
+        // As a disk would that takes its time.
+        std::thread::park_timeout(Duration::from_millis(self.delay_ms.load(Ordering::SeqCst)));
     }
 }
 
