@@ -154,6 +154,10 @@ impl bridge::Feed for LogFeed {
         })
     }
 
+    fn forgotten_upto(&self) -> Result<u64, FeedError> {
+        Ok(self.view.horizon().map_err(again)?.0)
+    }
+
     fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>> {
         Box::pin(async move {
             let form = self.form(lane)?;

@@ -52,6 +52,10 @@ pub trait Feed: Send + Sync + 'static {
     /// the form's own head before it wakes a lane.
     fn wait<'a>(&'a self, lane: &'a Lane, after: Position) -> BoxFuture<'a, ()>;
 
+    /// Records of entries up to this one may be gone from the queue: they are committed for ever, and
+    /// were let go once whoever had to had delivered them.
+    fn forgotten_upto(&self) -> Result<u64, FeedError>;
+
     /// Where the replicated cursor stands: everything up to here, inclusive, is delivered, parked,
     /// or lies before the task's start. For a sink that is local (its own cursor alone counts) it
     /// is always the task's start.

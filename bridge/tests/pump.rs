@@ -702,3 +702,19 @@ async fn a_local_place_whose_last_record_the_log_holds_goes_on() {
     assert_eq!((place.seqs(), place.beginnings()), (upto(7), 0));
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_local_place_whose_last_record_the_log_has_let_go_goes_on() {
+    let place = Place::new(true);
+    let world = World::new(&[("t/f", &place)], vec![task("t", 1, &["f"])]);
+    world.push("f", 5);
+    world.until_delivered("t").await;
+    let feed = world.feed.clone();
+    world.end().await;
+    feed.forget_upto(5);
+    let world = World::over(feed, &[("t/f", &place)], vec![task("t", 1, &["f"])]);
+    world.push("f", 1);
+    world.until_delivered("t").await;
+    assert_eq!((place.seqs().len(), place.beginnings()), (6, 0));
+    world.end().await;
+}

@@ -75,7 +75,8 @@ impl Pump {
         Turn::Opened
     }
 
-    /// Whether the record that the destination took last is the one that the log holds there.
+    /// Whether the record that the destination took last is the one that the log holds there, or held
+    /// before it let it go.
     async fn is_in_feed(&mut self, cursor: &Cursor) -> Result<bool, FeedError> {
         let (lane, one) = (
             &self.life.lane,
@@ -85,10 +86,12 @@ impl Pump {
             },
         );
         let found = self.shared.feed.read(lane, cursor.position.before(), one);
-        Ok(found.await?.first().is_some_and(|record| {
+        let is_there = found.await?.first().is_some_and(|record| {
             let is_same = |id: &String| *id == record.id;
             record.position == cursor.position && cursor.id.as_ref().is_none_or(is_same)
-        }))
+        });
+        // Asked last: it may have been let go while it was looked for. What was is committed for ever.
+        Ok(is_there || cursor.position.index <= self.shared.feed.forgotten_upto()?)
     }
 
     pub(super) async fn deliver_after(&mut self, at: At) -> Turn {

@@ -35,6 +35,7 @@ struct Inner {
     read_troubles: Vec<FeedError>,
     advance_troubles: Vec<FeedError>,
     reads: u64,
+    forgotten: u64,
 }
 
 impl Default for VecFeed {
@@ -83,6 +84,15 @@ impl VecFeed {
         inner.index = index;
         for records in inner.forms.values_mut() {
             records.retain(|record| record.position.index <= index);
+        }
+    }
+
+    /// Lets all up to entry `index` go.
+    pub fn forget_upto(&self, index: u64) {
+        let mut inner = self.lock();
+        inner.forgotten = index;
+        for records in inner.forms.values_mut() {
+            records.retain(|record| index < record.position.index);
         }
     }
 
@@ -190,6 +200,10 @@ impl Feed for VecFeed {
             }
         }
         .boxed()
+    }
+
+    fn forgotten_upto(&self) -> Result<u64, FeedError> {
+        Ok(self.lock().forgotten)
     }
 
     fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>> {
