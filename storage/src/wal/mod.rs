@@ -373,6 +373,13 @@ impl Wal {
 
     /// For who is about to block until an answer comes: where a simulation drives the writer, it takes
     /// its turns here and now. A writer with a thread needs no help.
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(
+            clippy::unused_self,
+            reason = "only a simulation has a writer to hurry"
+        )
+    )]
     pub fn hurry(&self) {
         #[cfg(feature = "testing")]
         if let Some(stepped) = &self.handle.stepped {
