@@ -343,14 +343,5 @@ fn words(addresses: &BTreeSet<&str>) -> String {
 
 /// Where the leader is, by what most peers say last.
 fn leader_of(heard: &Heard) -> Option<String> {
-    let there = heard.iter().filter_map(|(_, heard)| heard.as_ref().ok());
-    let named = there.filter_map(|facts| {
-        Some((
-            facts.vote.map(storage::Vote::from)?.term,
-            facts.leader.clone()?,
-        ))
-    });
-    named
-        .max_by_key(|(term, _)| *term)
-        .map(|(_, (_, address))| address)
+    facts::leader(heard.iter().filter_map(|(_, heard)| heard.as_ref().ok()))
 }

@@ -104,6 +104,16 @@ pub(crate) fn of(node: &Node) -> Facts {
     }
 }
 
+/// Where the leader is, by those of them who follow it or are it, in the newest term.
+pub(crate) fn leader<'a>(all: impl Iterator<Item = &'a Facts>) -> Option<String> {
+    let named = all.filter(|facts| facts.is_running).filter_map(|facts| {
+        let vote = storage::Vote::from(facts.vote?);
+        Some((vote.term, facts.leader.clone()?))
+    });
+    let newest = named.max_by_key(|(term, _)| *term);
+    newest.map(|(_, (_, address))| address)
+}
+
 /// A volume that does not tell is taken for a full one nowhere: only `is_full` decides.
 fn free_bytes(disk: &dyn Disk, node: &Node) -> u64 {
     disk.free_bytes(&node.inner.data_dir).unwrap_or(0)

@@ -25,6 +25,7 @@ use storage::{Entry, Index, RepairError, Wal};
 use tracing::{error, info, warn};
 
 use crate::error::Error;
+use crate::facts;
 use crate::node::Node;
 use crate::peer::hello::Lane;
 use crate::peer::link::{Dialer, Link, LinkError};
@@ -194,13 +195,7 @@ impl fmt::Debug for Helpers {
 
 /// Where the leader is, by what those say who follow it or are it.
 pub(crate) fn leader_in(heard: &[(Arc<Link>, Result<Facts, String>)]) -> Option<String> {
-    let facts = heard.iter().filter_map(|(_, heard)| heard.as_ref().ok());
-    let named = facts.filter(|facts| facts.is_running).filter_map(|facts| {
-        let vote = storage::Vote::from(facts.vote?);
-        Some((vote.term, facts.leader.clone()?))
-    });
-    let newest = named.max_by_key(|(term, _)| *term);
-    newest.map(|(_, (_, address))| address)
+    facts::leader(heard.iter().filter_map(|(_, heard)| heard.as_ref().ok()))
 }
 
 /// Why an answer is none.
