@@ -8,10 +8,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::{Behind, FeedError, Lane, Limit, Parked, Position};
+use bridge::{Behind, FeedError, Lane, Limit, Parked, Position, Standing};
 use futures::future::BoxFuture;
 use storage::{
-    Advance, Command, FormId, Index, Outcome, Park, Records, Seq, Slot, StateView, encode_command,
+    Advance, Command, FormId, Index, Outcome, Park, Records, SendStarted, Seq, Slot, StateView,
+    encode_command,
 };
 use tokio::sync::watch;
 
@@ -62,10 +63,10 @@ impl LogFeed {
 
     /// The registry has it at hand; a definition that does not compile is only in the state.
     fn form(&self, lane: &Lane) -> Result<FormId, FeedError> {
-        if let Some(form) = self.registry.get(&lane.form) {
+        if let Some(form) = self.registry.get(lane.form()) {
             return Ok(form.id);
         }
-        let form = self.view.form(&lane.form).map_err(again)?;
+        let form = self.view.form(lane.form()).map_err(again)?;
         form.map(|form| form.id).ok_or(FeedError::Fenced)
     }
 
@@ -126,7 +127,7 @@ impl bridge::Feed for LogFeed {
             let records = self.read_after(lane, after, limit).await?;
             Ok(records
                 .into_iter()
-                .filter_map(|record| outward(lane, record))
+                .filter_map(|record| outward(lane.form(), record))
                 .collect())
         })
     }
@@ -158,13 +159,23 @@ impl bridge::Feed for LogFeed {
         Ok(self.view.horizon().map_err(again)?.0)
     }
 
-    fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>> {
+    fn applied_upto(&self) -> u64 {
+        self.view.applied().map_or(0, |applied| applied.index.0)
+    }
+
+    fn standing<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Standing, FeedError>> {
         Box::pin(async move {
             let form = self.form(lane)?;
+            let task = self.view.task(&lane.task).map_err(again)?;
             let cursor = self.view.cursor(&lane.task, Some(form)).map_err(again)?;
-            Ok(cursor
-                .map(|cursor| position(cursor.position))
-                .unwrap_or_default())
+            let (Some(task), Some(cursor)) = (task, cursor) else {
+                return Err(FeedError::Fenced);
+            };
+            Ok(Standing {
+                start: position(task.start),
+                position: position(cursor.position),
+                sending: cursor.sending.map(position),
+            })
         })
     }
 
@@ -201,6 +212,25 @@ impl bridge::Feed for LogFeed {
     ) -> BoxFuture<'a, Result<(), FeedError>> {
         Box::pin(async move {
             self.propose(Command::Advance(Advance {
+                task: lane.task.as_ref().to_owned(),
+                incarnation: Index(incarnation),
+                form: Some(self.form(lane)?),
+                from: inward(from),
+                to: inward(to),
+            }))
+            .await
+        })
+    }
+
+    fn send_started<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        from: Position,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), FeedError>> {
+        Box::pin(async move {
+            self.propose(Command::SendStarted(SendStarted {
                 task: lane.task.as_ref().to_owned(),
                 incarnation: Index(incarnation),
                 form: Some(self.form(lane)?),
@@ -273,11 +303,12 @@ fn position(position: storage::Position) -> Position {
 }
 
 /// A record without a seq is withheld, and never delivered.
-fn outward(lane: &Lane, record: storage::Record) -> Option<bridge::Record> {
+fn outward(form: &str, record: storage::Record) -> Option<bridge::Record> {
     Some(bridge::Record {
-        form: Arc::clone(&lane.form),
+        form: Arc::from(form),
         seq: record.seq?.0,
         position: position(record.position),
+        term: record.log_id.term.0,
         id: uuid::Uuid::from_bytes(record.id).to_string(),
         received_at_ms: record.received_ms,
         form_version: record.form_version,

@@ -19,7 +19,7 @@ use crate::record::Lane;
 use crate::retry::{Backoff, Circuit};
 use crate::sink::OnPoison;
 use crate::sinks::{Life, SinkKind, SinkSpec, Sinks};
-use crate::status::{Cell, LaneState, TaskStatus, sum};
+use crate::status::{Cell, LaneState, Notes, TaskStatus, sum};
 
 /// Wall time, milliseconds since 1970 UTC: to tell ages, never to decide.
 pub type NowMs = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -84,7 +84,8 @@ struct Inner {
 struct Task {
     spec: TaskSpec,
     circuit: Arc<Circuit>,
-    lanes: BTreeMap<Arc<str>, Running>,
+    /// By form; one alone, without a form, where the destination keeps one cursor a task.
+    lanes: BTreeMap<Option<Arc<str>>, Running>,
 }
 
 /// A lane's pump, seen from outside.
@@ -163,8 +164,8 @@ impl Bridge {
             None => (Circuit::new(), BTreeMap::new()),
         };
         let mut lanes = BTreeMap::new();
-        for form in &spec.forms {
-            let lane = match old_lanes.remove(form) {
+        for form in self.forms_of_lanes(&spec) {
+            let lane = match old_lanes.remove(&form) {
                 Some(lane) if goes_on => {
                     lane.order(order_of(&spec));
                     lane
@@ -174,10 +175,10 @@ impl Bridge {
                         lane.drop_it();
                     }
                     let after = replaced.map(|lane| lane.ended);
-                    self.begin(&spec, form, &circuit, after)
+                    self.begin(&spec, form.as_ref(), &circuit, after)
                 }
             };
-            lanes.insert(Arc::clone(form), lane);
+            lanes.insert(form, lane);
         }
         old_lanes.values().for_each(Running::drop_it);
         Task {
@@ -187,17 +188,27 @@ impl Bridge {
         }
     }
 
+    fn forms_of_lanes(&self, spec: &TaskSpec) -> Vec<Option<Arc<str>>> {
+        let kind = self.inner.parts.sinks.get(&spec.sink.name);
+        if kind.is_some_and(|kind| kind.has_one_lane) {
+            vec![None]
+        } else {
+            spec.forms.iter().cloned().map(Some).collect()
+        }
+    }
+
     fn begin(
         &self,
         spec: &TaskSpec,
-        form: &Arc<str>,
+        form: Option<&Arc<str>>,
         circuit: &Arc<Circuit>,
         after: Option<CancellationToken>,
     ) -> Running {
         let lane = Lane {
             task: Arc::clone(&spec.name),
-            form: Arc::clone(form),
+            form: form.cloned(),
         };
+        let seed = self.inner.parts.seed ^ u64::from(crc32fast::hash(lane.form().as_bytes()));
         let cell = Arc::new(Cell::new(&lane));
         let orders = watch::Sender::new(order_of(spec));
         let ended = CancellationToken::new();
@@ -205,7 +216,7 @@ impl Bridge {
             lane,
             incarnation: spec.incarnation,
         };
-        let made = self.make(&life, &spec.sink);
+        let made = self.make(&life, &spec.sink, cell.notes());
         let running = Running {
             orders: orders.clone(),
             ended: ended.clone(),
@@ -213,7 +224,6 @@ impl Bridge {
         };
         match made {
             Ok((kind, sink)) => {
-                let seed = self.inner.parts.seed ^ u64::from(crc32fast::hash(form.as_bytes()));
                 let pump = Pump::new(
                     self.inner.shared.clone(),
                     life,
@@ -236,7 +246,7 @@ impl Bridge {
                 });
             }
             Err(why) => {
-                tracing::error!(task = %spec.name, form = %form, error = %why, "lane cannot begin");
+                tracing::error!(task = %spec.name, error = %why, "lane cannot begin");
                 cell.set_error(&why, (self.inner.parts.now_ms)());
                 cell.set_state(LaneState::Stopped);
                 match after {
@@ -255,6 +265,7 @@ impl Bridge {
         &self,
         life: &Life,
         spec: &SinkSpec,
+        notes: &Notes,
     ) -> Result<(SinkKind, Box<dyn crate::sink::Sink>), String> {
         let kind = self
             .inner
@@ -262,7 +273,7 @@ impl Bridge {
             .sinks
             .get(&spec.name)
             .ok_or_else(|| format!("there is no sink called {:?}", spec.name))?;
-        Ok((kind.clone(), kind.make(life, &spec.settings)?))
+        Ok((kind.clone(), kind.make(life, &spec.settings, notes)?))
     }
 
     /// How every task is doing, by name; also brings the gauges up to date.
@@ -308,12 +319,12 @@ impl Bridge {
         let mut status = cell.get();
         let lane = Lane {
             task: Arc::clone(&spec.name),
-            form: Arc::clone(&status.form),
+            form: (&*status.form != "*").then(|| Arc::clone(&status.form)),
         };
         let feed = &self.inner.parts.feed;
         let after = match status.position {
             Some(position) => Ok(position),
-            None => feed.cursor(&lane).await,
+            None => feed.standing(&lane).await.map(|standing| standing.position),
         };
         let behind = match after {
             Ok(after) => feed.behind(&lane, after).await,

@@ -34,12 +34,25 @@ pub struct Behind {
     pub oldest_received_at_ms: Option<u64>,
 }
 
+/// Where the log says that a lane stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Where the task's present life begins: everything after it is to be delivered.
+    pub start: Position,
+    /// The replicated cursor: everything up to here, inclusive, is delivered, parked, or lies before
+    /// the start.
+    pub position: Position,
+    /// A send was begun that would move the cursor here, and its end was never heard of.
+    pub sending: Option<Position>,
+}
+
 /// The queue: read after a cursor, move it, park, and know who may act.
 ///
 /// Every future may be dropped at any await without harm. None may block a tokio worker.
 pub trait Feed: Send + Sync + 'static {
-    /// The records of the lane's form after `after`, exclusive, oldest first. Empty means that
-    /// there is none yet.
+    /// The records of the lane after `after`, exclusive, in the order of positions. Empty means that
+    /// there is none yet. A parked record that is to be delivered again comes at the position of the
+    /// entry that says so, with `is_replay`; so is one that an earlier life has delivered.
     fn read<'a>(
         &'a self,
         lane: &'a Lane,
@@ -47,19 +60,22 @@ pub trait Feed: Send + Sync + 'static {
         limit: Limit,
     ) -> BoxFuture<'a, Result<Vec<Record>, FeedError>>;
 
-    /// Resolves when the lane's form may hold a record after `after`: at once if it does now. May
+    /// Resolves when the lane may hold a record after `after`: at once if it does now. May
     /// resolve for nothing, but hundreds of idle lanes stand here at once, so it should look at
-    /// the form's own head before it wakes a lane.
+    /// the lane's own heads before it wakes a lane.
     fn wait<'a>(&'a self, lane: &'a Lane, after: Position) -> BoxFuture<'a, ()>;
 
     /// Records of entries up to this one may be gone from the queue: they are committed for ever, and
     /// were let go once whoever had to had delivered them.
     fn forgotten_upto(&self) -> Result<u64, FeedError>;
 
-    /// Where the replicated cursor stands: everything up to here, inclusive, is delivered, parked,
-    /// or lies before the task's start. For a sink that is local (its own cursor alone counts) it
-    /// is always the task's start.
-    fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>>;
+    /// The last entry that is applied here. While the lease is held, nothing is committed beyond it
+    /// that an earlier leader could have delivered.
+    fn applied_upto(&self) -> u64;
+
+    /// Where the lane stands. For a sink that is local (its own cursor alone counts) the replicated
+    /// cursor is always the task's start.
+    fn standing<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Standing, FeedError>>;
 
     /// What stands after `after`. Asked for when somebody looks, not in the pump's way.
     fn behind<'a>(
@@ -72,6 +88,16 @@ pub trait Feed: Send + Sync + 'static {
     /// committed and applied. `Fenced` if the task's life is another one by now. Never called for
     /// a local sink.
     fn advance<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        from: Position,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), FeedError>>;
+
+    /// Notes that a send is about to begin that moves the cursor from `from` to `to` if it arrives.
+    /// When it returns `Ok`, that is committed and applied; the `advance` that follows clears it.
+    fn send_started<'a>(
         &'a self,
         lane: &'a Lane,
         incarnation: u64,
@@ -92,7 +118,8 @@ pub trait Feed: Send + Sync + 'static {
     /// asked for once a batch.
     fn fields(&self, form: &str) -> Arc<[String]>;
 
-    /// `Some(term)` while this node may act for the cluster. A sink that is not local is opened
+    /// `Some(term)` while this node may act for the cluster: it leads, and has applied an entry of
+    /// its own term, so all that earlier leaders committed. A sink that is not local is opened
     /// only under a lease, and opened again when the term changes.
     fn lease(&self) -> watch::Receiver<Option<u64>>;
 }

@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::error::Trouble;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::record::Position;
+use crate::record::{Position, Record};
 use crate::retry::{Backoff, Circuit, opens_circuit};
 use crate::sink::{OnPoison, Sink};
 use crate::sinks::{Life, SinkKind};
@@ -82,8 +82,19 @@ pub(crate) struct Pump {
     /// The leader's term under which the sink was opened; unused for a local one.
     term: Option<u64>,
     answers: Answers,
+    /// What was read while the last batch was on its way.
+    ahead: Option<Ahead>,
     /// When the node's end was first seen.
     drain_ends_at: Option<Instant>,
+}
+
+/// Records in order, and whether a whole batch's worth was there.
+type Read = (Vec<Record>, bool);
+
+/// The next batch, read before the last one had arrived.
+struct Ahead {
+    after: Position,
+    read: Read,
 }
 
 /// Where a lane stands.
@@ -128,6 +139,7 @@ impl Pump {
             at: None,
             term: None,
             answers: Answers::default(),
+            ahead: None,
             drain_ends_at: None,
         }
     }
@@ -166,18 +178,28 @@ impl Pump {
                 if !self.sink.is_local() && self.term != term {
                     self.term = term;
                     self.at = None;
+                    self.ahead = None;
                 }
                 return ControlFlow::Continue(());
             }
             if self.drain_ends_at.is_some() {
                 return ControlFlow::Break(());
             }
+            self.close();
             self.outside.cell.set_state(match order {
                 Order::Pause => LaneState::Paused,
                 Order::Run | Order::Drop => LaneState::Starting,
             });
             let waiting = async { drop(lease.changed().await) };
             signals(&mut self.orders, &self.shared.token, waiting).await;
+        }
+    }
+
+    /// Lets go of a destination that others may write from now on.
+    fn close(&mut self) {
+        if !self.sink.is_local() && self.at.take().is_some() {
+            self.ahead = None;
+            self.sink.close();
         }
     }
 
@@ -264,7 +286,21 @@ impl Pump {
                 let after = self.at.map(|at| at.delivered).unwrap_or_default();
                 let lease = (!self.sink.is_local()).then(|| self.shared.feed.lease());
                 let came = self.shared.feed.wait(&self.life.lane, after);
-                Box::pin(idle(came, lease, self.term, pause_ends_at))
+                let idle = idle(came, lease, self.term, pause_ends_at);
+                let (orders, token) = (&mut self.orders, &self.shared.token);
+                let uneasy = self.sink.uneasy();
+                let waiting = async {
+                    tokio::select! {
+                        biased;
+                        trouble = uneasy => Some(trouble),
+                        () = signals(orders, token, idle) => None,
+                    }
+                };
+                if let Some(trouble) = waiting.await {
+                    self.at = None;
+                    self.tell(&Turn::Again(trouble));
+                }
+                return ControlFlow::Continue(());
             }
             Turn::Again(trouble) => {
                 let wait = self.outside.backoff.next(&trouble);

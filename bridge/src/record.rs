@@ -42,13 +42,14 @@ impl fmt::Display for Position {
     }
 }
 
-/// One form of one task: what has a cursor of its own, and a pump.
+/// What has a cursor of its own, and a pump: one form of one task, or all forms of one task where
+/// its destination keeps one cursor for them all.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane {
     /// The task's name.
     pub task: Arc<str>,
-    /// The form's name.
-    pub form: Arc<str>,
+    /// The form's name; `None`: all forms of the task, in the order of the log.
+    pub form: Option<Arc<str>>,
 }
 
 impl Lane {
@@ -56,14 +57,30 @@ impl Lane {
     pub fn new(task: &str, form: &str) -> Self {
         Self {
             task: Arc::from(task),
-            form: Arc::from(form),
+            form: Some(Arc::from(form)),
         }
+    }
+
+    /// The one lane of `task`, over all its forms.
+    pub fn of_all(task: &str) -> Self {
+        Self {
+            task: Arc::from(task),
+            form: None,
+        }
+    }
+
+    /// The form as people see it: `*` for all.
+    pub fn form(&self) -> &str {
+        self.form.as_deref().unwrap_or("*")
     }
 }
 
 impl fmt::Display for Lane {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.task, self.form)
+        match &self.form {
+            Some(form) => write!(f, "{}/{form}", self.task),
+            None => f.write_str(&self.task),
+        }
     }
 }
 
@@ -76,6 +93,8 @@ pub struct Record {
     pub seq: u64,
     /// Where it is delivered from: what a cursor that has passed it says.
     pub position: Position,
+    /// The term of the entry that carried it.
+    pub term: u64,
     /// The submission's UUID, in its usual writing. The same at every delivery.
     pub id: String,
     /// When it was accepted, milliseconds since 1970 UTC. Shown to people; decides nothing.

@@ -19,6 +19,7 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{SinkError, Trouble};
+use crate::feed::Standing;
 use crate::record::{Position, Record};
 
 /// The destination's own cursor.
@@ -34,22 +35,47 @@ pub struct Cursor {
     pub id: Option<String>,
 }
 
+/// What the log knows about the lane when its sink is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    /// Where the log says that it stands. A destination that holds no cursor of this life is given
+    /// one at `standing.position`, by one atomic write there, before any record.
+    pub standing: Standing,
+    /// The term of the lease; 0 for a local sink.
+    pub term: u64,
+}
+
+impl Opening {
+    /// Whether nothing of this life can have been delivered yet, as far as the log knows. A
+    /// destination without a cursor of this life is then a new one; otherwise it has lost it.
+    pub fn is_first(&self) -> bool {
+        self.standing.position == self.standing.start
+    }
+}
+
 /// What one delivery carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// At least one; positions grow; one form.
+    /// Positions grow; one form, or for a lane over all forms those of the task. A local sink gets
+    /// at least one. Another may get none: then only its cursor moves, past what was parked.
     pub records: Vec<Record>,
-    /// The form's fields by its present definition. A body may hold others, of older versions.
+    /// Where the destination's cursor stands once all is taken: at the last record, or behind it
+    /// where what follows is parked. What `Taken` says when all is taken.
+    pub upto: Position,
+    /// The form's fields by its present definition; none for a lane over all forms. A body may hold
+    /// others, of older versions.
     pub fields: Arc<[String]>,
 }
 
 impl Batch {
-    /// The last record's position: what `Taken` says when all is taken.
-    pub fn upto(&self) -> Position {
-        self.records
-            .last()
-            .map(|record| record.position)
-            .unwrap_or_default()
+    /// A batch whose last record is where the cursor will stand.
+    pub fn new(records: Vec<Record>, fields: Arc<[String]>) -> Self {
+        let upto = records.last().map(|record| record.position);
+        Self {
+            records,
+            upto: upto.unwrap_or_default(),
+            fields,
+        }
     }
 
     /// Bytes of all bodies.
@@ -63,7 +89,7 @@ impl Batch {
 pub enum Delivery {
     /// Everything up to `upto`, inclusive, is at the destination for good.
     Taken {
-        /// A position of the batch.
+        /// The batch's `upto`, or the position of one of its records.
         upto: Position,
     },
     /// Nothing of it is there, and the sink knows so; try again.
@@ -104,8 +130,19 @@ pub trait Sink: Send + 'static {
     fn is_local(&self) -> bool;
 
     /// Makes the destination ready and reads its cursor; `None` if it holds none, as a new one
-    /// does. Called before the first delivery, and again after each [`Delivery::Reopen`].
-    fn open(&mut self) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>>;
+    /// does. Called before the first delivery, again after each [`Delivery::Reopen`], and, unless
+    /// the sink is local, whenever the lease is another one.
+    fn open(&mut self, opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>>;
+
+    /// The lease is lost, or a person has paused the lane: lets go of what is open. `open` comes
+    /// before the next delivery. Must not block.
+    fn close(&mut self) {}
+
+    /// Resolves when the sink has found out by itself, while nothing is delivered, that it must be
+    /// opened again. May be dropped at any await.
+    fn uneasy(&mut self) -> BoxFuture<'_, Trouble> {
+        Box::pin(std::future::pending())
+    }
 
     /// Puts what the destination holds out of the way, without losing it, and stands as if it were
     /// new: the next delivery is its first. Asked, behind `open`, of a local sink whose last record

@@ -59,6 +59,30 @@ pub struct LaneStatus {
     pub oldest_age_ms: Option<u64>,
     /// What is wrong now.
     pub last_error: Option<LastError>,
+    /// What the sink has to tell about its destination: a shape of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sink: Option<Arc<serde_json::Value>>,
+}
+
+/// Where a sink writes what people should see of its destination. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Notes {
+    told: Arc<Mutex<Option<Arc<serde_json::Value>>>>,
+}
+
+impl Notes {
+    /// Tells this from now on, in place of what was told before.
+    pub fn set(&self, told: serde_json::Value) {
+        *self.lock() = Some(Arc::new(told));
+    }
+
+    fn get(&self) -> Option<Arc<serde_json::Value>> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<serde_json::Value>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One task, with the worst of its lanes on top.
@@ -86,13 +110,15 @@ pub struct TaskStatus {
 #[derive(Debug)]
 pub(crate) struct Cell {
     inner: Mutex<LaneStatus>,
+    notes: Notes,
 }
 
 impl Cell {
     pub(crate) fn new(lane: &Lane) -> Self {
         Self {
+            notes: Notes::default(),
             inner: Mutex::new(LaneStatus {
-                form: Arc::clone(&lane.form),
+                form: Arc::from(lane.form()),
                 state: LaneState::Starting,
                 position: None,
                 seq: 0,
@@ -102,6 +128,7 @@ impl Cell {
                 lag_bytes: None,
                 oldest_age_ms: None,
                 last_error: None,
+                sink: None,
             }),
         }
     }
@@ -111,7 +138,14 @@ impl Cell {
     }
 
     pub(crate) fn get(&self) -> LaneStatus {
-        self.lock().clone()
+        LaneStatus {
+            sink: self.notes.get(),
+            ..self.lock().clone()
+        }
+    }
+
+    pub(crate) fn notes(&self) -> &Notes {
+        &self.notes
     }
 
     pub(crate) fn set_state(&self, state: LaneState) {

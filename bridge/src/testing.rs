@@ -31,7 +31,7 @@ pub fn sink_of(sinks: &Sinks, spec: &SinkSpec, life: &Life) -> Box<dyn Sink> {
     let Some(kind) = sinks.get(&spec.name) else {
         panic!("no sink is called {}", spec.name);
     };
-    kind.make(life, &spec.settings)
+    kind.make(life, &spec.settings, &crate::status::Notes::default())
         .unwrap_or_else(|why| panic!("{why}"))
 }
 
@@ -44,6 +44,7 @@ pub fn record(form: &str, seq: u64, body: &str) -> Record {
             index: seq,
             slot: 0,
         },
+        term: 1,
         id: format!("00000000-0000-7000-8000-{seq:012}"),
         received_at_ms: 1_764_000_000_000 + seq,
         form_version: 1,

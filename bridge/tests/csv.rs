@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use bridge::testing::{Break, MemFiles, Sectors, drive, record, sink_of};
 use bridge::{
-    Batch, CsvConfig, Delivery, Files, Lane, Life, OsFiles, Position, Record, Sink, SinkError,
-    SinkSpec, Sinks,
+    Batch, CsvConfig, Delivery, Files, Lane, Life, Opening, OsFiles, Position, Record, Sink,
+    SinkError, SinkSpec, Sinks,
 };
 use proptest::prelude::*;
 
@@ -81,7 +81,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
 
 /// Delivers until the disk breaks. Returns what was said to be there for good.
 async fn attempt(sink: &mut dyn Sink, records: &[Record], size: usize) -> Position {
-    let mut at = match sink.open().await {
+    let mut at = match sink.open(Opening::default()).await {
         Ok(cursor) => cursor.map(|cursor| cursor.position).unwrap_or_default(),
         Err(SinkError::Again(_)) => return Position::default(),
         Err(SinkError::Stop(why)) => panic!("{why}"),
@@ -96,10 +96,7 @@ async fn attempt(sink: &mut dyn Sink, records: &[Record], size: usize) -> Positi
         if batch.is_empty() {
             return at;
         }
-        let batch = Batch {
-            records: batch,
-            fields: Arc::from(["n".to_owned()]),
-        };
+        let batch = Batch::new(batch, Arc::from(["n".to_owned()]));
         match sink.deliver(Arc::new(batch)).await {
             Delivery::Taken { upto } => at = upto,
             Delivery::Again(_) | Delivery::Reopen(_) => return at,
@@ -174,7 +171,8 @@ fn a_sidecar_that_is_begun_anew_says_no_less() {
         let said = run(attempt(&mut *sink, &records, 1));
         drop(sink);
         files.restart(Sectors::Atomic, n);
-        let found = run(self::sink(files.clone(), Path::new("sheets"), 1).open()).unwrap();
+        let found = run(self::sink(files.clone(), Path::new("sheets"), 1).open(Opening::default()))
+            .unwrap();
         assert!(
             said <= found.map(|cursor| cursor.position).unwrap_or_default(),
             "cut at {n}"
@@ -353,10 +351,7 @@ fn worked_on(is_open: bool, work: impl Fn(&Path)) -> tempfile::TempDir {
         if is_open {
             work(&path);
             // On, as a pump goes on: without opening it first.
-            let batch = Batch {
-                records: all[10..].to_vec(),
-                fields: Arc::from([]),
-            };
+            let batch = Batch::new(all[10..].to_vec(), Arc::from([]));
             let delivered = sink.deliver(Arc::new(batch)).await;
             if !matches!(delivered, Delivery::Taken { .. }) {
                 drive(&mut *sink, &all, 4).await;
@@ -478,10 +473,7 @@ fn a_full_disk_says_so_and_heals() {
     let mut sink = sink(files.clone(), Path::new("sheets"), 1);
     run(drive(&mut *sink, &all[..5], 5));
     files.break_at(0, Break::Full);
-    let batch = Arc::new(Batch {
-        records: all[5..].to_vec(),
-        fields: Arc::from([]),
-    });
+    let batch = Arc::new(Batch::new(all[5..].to_vec(), Arc::from([])));
     let Delivery::Reopen(trouble) = run(sink.deliver(batch)) else {
         panic!("it was not full")
     };
@@ -508,13 +500,13 @@ fn two_tasks_never_write_one_sheet() {
     };
     let (mut one, mut other) = (make("one"), make("other"));
     run(async {
-        assert!(one.open().await.is_ok());
-        let Err(SinkError::Again(trouble)) = other.open().await else {
+        assert!(one.open(Opening::default()).await.is_ok());
+        let Err(SinkError::Again(trouble)) = other.open(Opening::default()).await else {
             panic!("both opened")
         };
         assert!(trouble.why.contains("task one"), "{}", trouble.why);
         drop(one);
-        assert!(other.open().await.is_ok());
+        assert!(other.open(Opening::default()).await.is_ok());
     });
 }
 
@@ -532,7 +524,7 @@ fn a_new_field_keeps_every_row_and_every_cell() {
 
 /// As a pump does: a sheet whose last row is not one of `records` begins anew.
 async fn reconcile(sink: &mut dyn Sink, records: &[Record]) {
-    if let Ok(Some(cursor)) = sink.open().await {
+    if let Ok(Some(cursor)) = sink.open(Opening::default()).await {
         let is_known = records
             .iter()
             .any(|record| Some(&record.id) == cursor.id.as_ref());

@@ -67,7 +67,7 @@ impl World {
         let known = places.clone();
         sinks.add(
             "flaky",
-            SinkKind::new(LIMIT, 4, move |life, _| {
+            SinkKind::new(LIMIT, 4, move |life, _, _| {
                 let place = known.get(&life.lane.to_string()).ok_or("no such place")?;
                 let sink: Box<dyn Sink> = Box::new(place.sink(life.incarnation));
                 Ok(sink)

@@ -65,6 +65,7 @@ fn status(incarnation: Index, at: Position) -> TaskStatus {
             lag_bytes: None,
             oldest_age_ms: None,
             last_error: None,
+            sink: None,
         }],
     }
 }

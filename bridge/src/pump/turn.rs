@@ -13,11 +13,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{At, Pump, Turn};
+use super::{Ahead, At, Pump, Read, Turn};
 use crate::error::{Cause, FeedError, SinkError, Trouble};
-use crate::feed::Limit;
-use crate::record::{Parked, Position, Record};
-use crate::sink::{Batch, Cursor, Delivery, OnPoison};
+use crate::feed::{Feed, Limit};
+use crate::record::{Lane, Parked, Position, Record};
+use crate::sink::{Batch, Cursor, Delivery, OnPoison, Opening};
 use crate::sinks::Life;
 
 /// Answers of the destination that may be about a record.
@@ -39,14 +39,19 @@ struct Refused {
 impl Pump {
     /// Opens the sink, and learns where it stands.
     pub(super) async fn open(&mut self) -> Turn {
-        let cursor = match self.sink.open().await {
+        let standing = match self.shared.feed.standing(&self.life.lane).await {
+            Ok(standing) => standing,
+            Err(error) => return of_feed(error),
+        };
+        let replicated = standing.position;
+        let opening = Opening {
+            standing,
+            term: self.term.unwrap_or_default(),
+        };
+        let cursor = match self.sink.open(opening).await {
             Ok(cursor) => cursor,
             Err(SinkError::Again(trouble)) => return Turn::Again(trouble),
             Err(SinkError::Stop(why)) => return Turn::Stop(why),
-        };
-        let replicated = match self.shared.feed.cursor(&self.life.lane).await {
-            Ok(replicated) => replicated,
-            Err(error) => return of_feed(error),
         };
         let delivered = match cursor {
             Some(cursor) if cursor.incarnation != self.life.incarnation => {
@@ -64,7 +69,10 @@ impl Pump {
                 },
                 Err(error) => return of_feed(error),
             },
-            Some(cursor) => cursor.position,
+            Some(cursor) => match self.believe(cursor.position, replicated) {
+                Ok(position) => position,
+                Err(why) => return Turn::Stop(why),
+            },
             None => replicated,
         };
         self.at = Some(At {
@@ -73,6 +81,27 @@ impl Pump {
         });
         self.outside.cell.set_position(delivered, 0);
         Turn::Opened
+    }
+
+    /// The cursor of a destination that keeps it with the data is the truth, between what the log
+    /// knows to be delivered and what the log holds. Anything else is loss, there or here.
+    fn believe(&self, there: Position, replicated: Position) -> Result<Position, String> {
+        let applied = self.shared.feed.applied_upto();
+        if there < replicated {
+            return Err(format!(
+                "the destination stands at {there}, and had everything up to {replicated}: it has \
+                 lost what lies between. Look at it, then send it again with `formspool tasks \
+                 replay {} --from {there}`",
+                self.life.lane.task
+            ));
+        }
+        if applied < there.index {
+            return Err(format!(
+                "the destination stands at {there}, and the log ends at {applied}: it belongs to \
+                 another log, or this one has lost its tail"
+            ));
+        }
+        Ok(there)
     }
 
     /// Whether the record that the destination took last is the one that the log holds there, or held
@@ -99,7 +128,15 @@ impl Pump {
             Ok(at) => at,
             Err(turn) => return turn,
         };
-        let (mut records, is_full) = match self.read(at.delivered).await {
+        let ahead = self
+            .ahead
+            .take()
+            .filter(|ahead| ahead.after == at.delivered);
+        let read = match ahead {
+            Some(ahead) => Ok(ahead.read),
+            None => self.reading(at.delivered).await,
+        };
+        let (mut records, is_full) = match read {
             Ok(read) => read,
             Err(error) => return of_feed(error),
         };
@@ -114,21 +151,22 @@ impl Pump {
             at.delivered,
         );
         loop {
-            if records.is_empty() {
+            // A cursor of its own that others read moves past what was parked, too.
+            if records.is_empty() && self.sink.is_local() {
                 return self.passed(at, upto, is_full).await;
             }
+            let form = self.life.lane.form.as_ref();
             let batch = Arc::new(Batch {
                 records,
-                fields: self.shared.feed.fields(&self.life.lane.form),
+                upto,
+                fields: form.map_or_else(|| Arc::from([]), |form| self.shared.feed.fields(form)),
             });
-            let began = Instant::now();
-            let delivery = self.sink.deliver(Arc::clone(&batch)).await;
-            let refused = match delivery {
+            if let Err(turn) = self.announce(at, &batch).await {
+                return turn;
+            }
+            let refused = match self.hand_over(&batch, is_full).await {
                 Delivery::Taken { upto: taken } => {
-                    self.note_taken(&batch, taken, began.elapsed());
-                    // What stood behind the last one taken is parked already.
-                    let upto = if taken == batch.upto() { upto } else { taken };
-                    return self.passed(at, upto, is_full).await;
+                    return self.passed(at, taken, is_full).await;
                 }
                 Delivery::Reopen(trouble) => {
                     self.at = None;
@@ -147,8 +185,47 @@ impl Pump {
         }
     }
 
-    /// Reads until the batch is whole or nothing more is there.
-    async fn read(&mut self, after: Position) -> Result<(Vec<Record>, bool), FeedError> {
+    /// Says in the log what is about to be sent, where what is under way outlives its sender.
+    async fn announce(&mut self, at: At, batch: &Batch) -> Result<(), Turn> {
+        if !self.kind.announces_sends {
+            return Ok(());
+        }
+        let Life { lane, incarnation } = &self.life;
+        let started = self
+            .shared
+            .feed
+            .send_started(lane, *incarnation, at.replicated, batch.upto);
+        started.await.map_err(of_feed)
+    }
+
+    /// Brings a batch there. A sink that takes long over a batch has the next one read meanwhile.
+    async fn hand_over(&mut self, batch: &Arc<Batch>, is_full: bool) -> Delivery {
+        let began = Instant::now();
+        let delivery = if is_full && self.kind.reads_ahead {
+            let next = read(
+                &*self.shared.feed,
+                &self.life.lane,
+                batch.upto,
+                self.kind.limit,
+            );
+            let (delivery, next) = futures::join!(self.sink.deliver(Arc::clone(batch)), next);
+            // One that failed is read again, and tells its trouble then.
+            self.ahead = next.ok().map(|read| Ahead {
+                after: batch.upto,
+                read,
+            });
+            delivery
+        } else {
+            self.sink.deliver(Arc::clone(batch)).await
+        };
+        if let Delivery::Taken { upto } = &delivery {
+            self.note_taken(batch, *upto, began.elapsed());
+        }
+        delivery
+    }
+
+    /// Reads what comes next, one by one while a refused record is looked for.
+    async fn reading(&mut self, after: Position) -> Result<Read, FeedError> {
         let limit = if after < self.answers.one_by_one_upto {
             Limit {
                 count_max: 1,
@@ -157,22 +234,7 @@ impl Pump {
         } else {
             self.kind.limit
         };
-        let mut records: Vec<Record> = Vec::new();
-        let mut bytes = 0;
-        while records.len() < limit.count_max && bytes < limit.bytes_max {
-            let room = Limit {
-                count_max: limit.count_max - records.len(),
-                bytes_max: limit.bytes_max - bytes,
-            };
-            let from = records.last().map_or(after, |record| record.position);
-            let more = self.shared.feed.read(&self.life.lane, from, room).await?;
-            if more.is_empty() {
-                return Ok((records, false));
-            }
-            bytes += more.iter().map(|record| record.body.len()).sum::<usize>();
-            records.extend(more);
-        }
-        Ok((records, true))
+        read(&*self.shared.feed, &self.life.lane, after, limit).await
     }
 
     /// The destination holds everything up to `upto`, or it is parked: moves the cursors.
@@ -232,7 +294,7 @@ impl Pump {
         }
         answers.count = 0;
         if batch.records.len() > 1 {
-            answers.one_by_one_upto = batch.upto();
+            answers.one_by_one_upto = batch.upto;
             return Err(trouble);
         }
         Ok(Refused {
@@ -278,7 +340,8 @@ impl Pump {
     }
 
     fn note_taken(&mut self, batch: &Batch, taken: Position, took: Duration) {
-        let is_of_batch = batch.records.iter().any(|record| record.position == taken);
+        let is_of_batch =
+            taken == batch.upto || batch.records.iter().any(|record| record.position == taken);
         assert!(
             is_of_batch,
             "{}: the sink took {taken}, which it was not given",
@@ -300,6 +363,31 @@ impl Pump {
             .delivered(&self.life.lane.task, records, bytes, took.as_secs_f64());
         tracing::trace!(lane = %self.life.lane, records, bytes, position = %taken, "delivered");
     }
+}
+
+/// Reads until the batch is whole or nothing more is there.
+async fn read(
+    feed: &dyn Feed,
+    lane: &Lane,
+    after: Position,
+    limit: Limit,
+) -> Result<Read, FeedError> {
+    let mut records: Vec<Record> = Vec::new();
+    let mut bytes = 0;
+    while records.len() < limit.count_max && bytes < limit.bytes_max {
+        let room = Limit {
+            count_max: limit.count_max - records.len(),
+            bytes_max: limit.bytes_max - bytes,
+        };
+        let from = records.last().map_or(after, |record| record.position);
+        let more = feed.read(lane, from, room).await?;
+        if more.is_empty() {
+            return Ok((records, false));
+        }
+        bytes += more.iter().map(|record| record.body.len()).sum::<usize>();
+        records.extend(more);
+    }
+    Ok((records, true))
 }
 
 fn lost(cursor: &Cursor) -> String {

@@ -35,7 +35,7 @@ use crate::error::{Cause, SinkError, Trouble};
 use crate::feed::Limit;
 use crate::files::Files;
 use crate::record::Lane;
-use crate::sink::{Batch, Cursor, Delivery, Sink};
+use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
 
 /// The table `[csv]` of a task's definition.
 #[derive(Debug, Deserialize)]
@@ -89,10 +89,15 @@ pub(super) fn kind(config: &CsvConfig, files: Arc<dyn Files>, cluster: &str) -> 
     let dir = config.dir.clone();
     let cluster: Arc<str> = Arc::from(cluster);
     let claims = Claims::default();
-    SinkKind::new(limit, config.workers_max, move |life, settings| {
+    SinkKind::new(limit, config.workers_max, move |life, settings, _notes| {
         let settings = Settings::read(settings)?;
-        let names = Names::new(&dir, &settings.path, &life.lane.form)?;
-        let head = Head::new(&cluster, &life.lane.task, &life.lane.form, life.incarnation);
+        let names = Names::new(&dir, &settings.path, life.lane.form())?;
+        let head = Head::new(
+            &cluster,
+            &life.lane.task,
+            life.lane.form(),
+            life.incarnation,
+        );
         Ok(Box::new(CsvSink {
             setup: Arc::new(Setup {
                 files: Arc::clone(&files),
@@ -125,7 +130,7 @@ impl Sink for CsvSink {
         true
     }
 
-    fn open(&mut self) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
+    fn open(&mut self, _opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
         async move {
             self.sheet = None;
             if self.claim.is_none() {
@@ -178,7 +183,7 @@ impl Sink for CsvSink {
             };
             // Until it is known to be whole, bytes behind the mark can be of this batch.
             self.tail = Tail::MayBeOurs;
-            let upto = batch.upto();
+            let upto = batch.upto;
             let done = tokio::task::spawn_blocking(move || {
                 let appended = sheet.append(&batch);
                 (sheet, appended)

@@ -18,6 +18,7 @@ use crate::feed::Limit;
 use crate::files::Files;
 use crate::record::Lane;
 use crate::sink::Sink;
+use crate::status::Notes;
 
 /// Which sink a task uses, and the table of its definition that is named like the sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +57,8 @@ pub struct Life {
     pub incarnation: u64,
 }
 
-type Make = Arc<dyn Fn(&Life, &serde_json::Value) -> Result<Box<dyn Sink>, String> + Send + Sync>;
+type Make =
+    Arc<dyn Fn(&Life, &serde_json::Value, &Notes) -> Result<Box<dyn Sink>, String> + Send + Sync>;
 
 /// How sinks of one name are made and fed.
 #[derive(Clone)]
@@ -64,6 +66,12 @@ pub struct SinkKind {
     make: Make,
     pub(crate) limit: Limit,
     pub(crate) pause: Duration,
+    /// The destination keeps one cursor a task, over all its forms.
+    pub(crate) has_one_lane: bool,
+    /// A send whose end stays unknown may still arrive: it is announced in the log before.
+    pub(crate) announces_sends: bool,
+    /// The next batch is read while one is on its way: two are in memory then.
+    pub(crate) reads_ahead: bool,
     /// One permit a turn: bounds threads and memory, however many lanes there are. A kind has its
     /// own, so that a slow destination takes none from another.
     pub(crate) turns: Arc<Semaphore>,
@@ -74,12 +82,18 @@ impl SinkKind {
     /// served at once, each with one batch of at most `limit`.
     pub fn new<F>(limit: Limit, turns_max: usize, make: F) -> Self
     where
-        F: Fn(&Life, &serde_json::Value) -> Result<Box<dyn Sink>, String> + Send + Sync + 'static,
+        F: Fn(&Life, &serde_json::Value, &Notes) -> Result<Box<dyn Sink>, String>
+            + Send
+            + Sync
+            + 'static,
     {
         Self {
             make: Arc::new(make),
             limit,
             pause: Duration::ZERO,
+            has_one_lane: false,
+            announces_sends: false,
+            reads_ahead: false,
             turns: Arc::new(Semaphore::new(turns_max.max(1))),
         }
     }
@@ -91,12 +105,41 @@ impl SinkKind {
         Self { pause, ..self }
     }
 
+    /// The same, for a destination that keeps one cursor a task: one lane over all its forms.
+    #[must_use]
+    pub fn with_one_lane(self) -> Self {
+        Self {
+            has_one_lane: true,
+            ..self
+        }
+    }
+
+    /// The same, for a destination that may take a request long after its sender is gone: each send is
+    /// announced in the log before it begins, and [`crate::Opening`] tells the next one of it.
+    #[must_use]
+    pub fn announcing_sends(self) -> Self {
+        Self {
+            announces_sends: true,
+            ..self
+        }
+    }
+
+    /// The same, with the next batch read while one is on its way, where a whole one waits.
+    #[must_use]
+    pub fn reading_ahead(self) -> Self {
+        Self {
+            reads_ahead: true,
+            ..self
+        }
+    }
+
     pub(crate) fn make(
         &self,
         life: &Life,
         settings: &serde_json::Value,
+        notes: &Notes,
     ) -> Result<Box<dyn Sink>, String> {
-        (self.make)(life, settings)
+        (self.make)(life, settings, notes)
     }
 }
 

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use super::record;
 use crate::error::SinkError;
 use crate::record::{Position, Record};
-use crate::sink::{Batch, Cursor, Delivery, Sink};
+use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
 
 /// Failures in a row after which the suite gives a destination up.
 const FAILURES_MAX: u32 = 100;
@@ -35,7 +35,7 @@ pub async fn drive(sink: &mut dyn Sink, records: &[Record], size: usize) -> Opti
             "the destination never takes what comes after {at:?}"
         );
         let Some(after) = at else {
-            match sink.open().await {
+            match sink.open(Opening::default()).await {
                 Ok(cursor) => {
                     opened_with.get_or_insert(cursor.clone());
                     at = Some(cursor.map(|cursor| cursor.position).unwrap_or_default());
@@ -54,10 +54,7 @@ pub async fn drive(sink: &mut dyn Sink, records: &[Record], size: usize) -> Opti
         if batch.is_empty() {
             return opened_with.flatten();
         }
-        let batch = Arc::new(Batch {
-            records: batch,
-            fields: Arc::from(["n".to_owned()]),
-        });
+        let batch = Arc::new(Batch::new(batch, Arc::from(["n".to_owned()])));
         match sink.deliver(batch).await {
             Delivery::Taken { upto } => {
                 assert!(after < upto, "a delivery moves the cursor forward");
@@ -89,7 +86,7 @@ fn expected(records: &[Record]) -> Vec<(u64, String)> {
 
 /// What a local destination does whose rows the log lost.
 async fn begin_anew(sink: &mut dyn Sink, destination: &dyn Destination, records: &[Record]) {
-    let opened = sink.open().await;
+    let opened = sink.open(Opening::default()).await;
     assert!(
         matches!(&opened, Ok(Some(cursor)) if cursor.id.is_some()),
         "a local destination keeps the id, but it opened: {opened:?}"
@@ -165,7 +162,7 @@ pub async fn contract(destination: &dyn Destination) {
         "a later life has its own rows"
     );
 
-    let fenced = destination.sink(5).open().await;
+    let fenced = destination.sink(5).open(Opening::default()).await;
     assert!(
         matches!(fenced, Err(SinkError::Stop(_))),
         "an earlier life is fenced, but it opened: {fenced:?}"

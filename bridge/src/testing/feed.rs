@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::record;
 use crate::error::FeedError;
-use crate::feed::{Behind, Feed, Limit};
+use crate::feed::{Behind, Feed, Limit, Standing};
 use crate::record::{Lane, Parked, Position, Record};
 
 /// A queue in memory. Cheap to clone; clones share it.
@@ -28,6 +28,8 @@ struct Inner {
     /// How often it lost its tail: what comes after has other ids.
     losses: u64,
     cursors: BTreeMap<Lane, Position>,
+    starts: BTreeMap<Lane, Position>,
+    sendings: BTreeMap<Lane, Position>,
     /// The life of each task that is not 1.
     incarnations: BTreeMap<String, u64>,
     parked: BTreeMap<Lane, Vec<Parked>>,
@@ -114,9 +116,21 @@ impl VecFeed {
             .insert(task.to_owned(), incarnation);
     }
 
-    /// Sets the replicated cursor, as a seek does.
+    /// Sets the replicated cursor, as if all up to it had been delivered.
     pub fn set_cursor(&self, lane: &Lane, position: Position) {
         self.lock().cursors.insert(lane.clone(), position);
+    }
+
+    /// Lets the lane's present life begin behind `position`, as a seek does.
+    pub fn set_start(&self, lane: &Lane, position: Position) {
+        let mut inner = self.lock();
+        inner.starts.insert(lane.clone(), position);
+        inner.cursors.insert(lane.clone(), position);
+    }
+
+    /// The send that was begun and not answered.
+    pub fn sending(&self, lane: &Lane) -> Option<Position> {
+        self.lock().sendings.get(lane).copied()
     }
 
     /// Where the replicated cursor stands.
@@ -145,9 +159,17 @@ impl VecFeed {
     }
 
     fn after(inner: &Inner, lane: &Lane, after: Position) -> impl Iterator<Item = Record> {
-        let records = inner.forms.get(&*lane.form).map_or(&[][..], Vec::as_slice);
-        let from = records.partition_point(|record| record.position <= after);
-        records.get(from..).unwrap_or_default().to_vec().into_iter()
+        let forms = inner.forms.iter();
+        let covered =
+            forms.filter(|(form, _)| lane.form.as_ref().is_none_or(|one| **one == ***form));
+        let mut found: Vec<Record> = covered
+            .flat_map(|(_, records)| {
+                let from = records.partition_point(|record| record.position <= after);
+                records.get(from..).unwrap_or_default().to_vec()
+            })
+            .collect();
+        found.sort_by_key(|record| record.position);
+        found.into_iter()
     }
 
     fn check(inner: &Inner, lane: &Lane, incarnation: u64) -> Result<(), FeedError> {
@@ -206,8 +228,20 @@ impl Feed for VecFeed {
         Ok(self.lock().forgotten)
     }
 
-    fn cursor<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Position, FeedError>> {
-        async move { Ok(self.cursor_of(lane)) }.boxed()
+    fn applied_upto(&self) -> u64 {
+        self.lock().index
+    }
+
+    fn standing<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Standing, FeedError>> {
+        async move {
+            let inner = self.lock();
+            Ok(Standing {
+                start: inner.starts.get(lane).copied().unwrap_or_default(),
+                position: inner.cursors.get(lane).copied().unwrap_or_default(),
+                sending: inner.sendings.get(lane).copied(),
+            })
+        }
+        .boxed()
     }
 
     fn behind<'a>(
@@ -229,7 +263,7 @@ impl Feed for VecFeed {
                     .oldest_received_at_ms
                     .get_or_insert(record.received_at_ms);
             }
-            let records = inner.forms.get(&*lane.form).map_or(0, Vec::len);
+            let records = Self::after(&inner, lane, Position::default()).count();
             behind.head_seq = u64::try_from(records).unwrap_or(u64::MAX);
             Ok(behind)
         }
@@ -255,6 +289,28 @@ impl Feed for VecFeed {
                 "{lane}: {from} -> {to}, but it is at {cursor}"
             );
             *cursor = to;
+            inner.sendings.remove(lane);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn send_started<'a>(
+        &'a self,
+        lane: &'a Lane,
+        incarnation: u64,
+        from: Position,
+        to: Position,
+    ) -> BoxFuture<'a, Result<(), FeedError>> {
+        async move {
+            let mut inner = self.lock();
+            Self::check(&inner, lane, incarnation)?;
+            let cursor = inner.cursors.get(lane).copied().unwrap_or_default();
+            assert!(
+                cursor == from && from < to,
+                "{lane}: {from} -> {to}, at {cursor}"
+            );
+            inner.sendings.insert(lane.clone(), to);
             Ok(())
         }
         .boxed()

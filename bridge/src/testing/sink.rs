@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::error::{Cause, SinkError, Trouble};
 use crate::record::Record;
-use crate::sink::{Batch, Cursor, Delivery, Sink};
+use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
 
 /// What the destination does with the next delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,15 +127,21 @@ impl Place {
 
     fn take(&self, incarnation: u64, batch: &Batch, count: usize) -> Delivery {
         let mut inner = self.lock();
-        let Some(last) = batch.records.iter().take(count).last() else {
-            return Delivery::Again(Trouble::new(Cause::Away, "took none"));
+        let last = batch.records.iter().take(count).last();
+        let upto = if count < batch.records.len() {
+            let Some(last) = last else {
+                return Delivery::Again(Trouble::new(Cause::Away, "took none"));
+            };
+            last.position
+        } else {
+            batch.upto
         };
-        let (upto, id) = (last.position, last.id.clone());
+        let id = last.map(|last| last.id.clone());
         inner.rows.extend(batch.records.iter().take(count).cloned());
         inner.cursor = Some(Cursor {
             incarnation,
             position: upto,
-            id: Some(id),
+            id,
         });
         Delivery::Taken { upto }
     }
@@ -153,7 +159,7 @@ impl Sink for FlakySink {
         self.place.is_local
     }
 
-    fn open(&mut self) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
+    fn open(&mut self, _opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
         async move {
             let mut inner = self.place.lock();
             inner.opens += 1;

@@ -256,6 +256,7 @@ mod tests {
         Record {
             form: Arc::from("f"),
             seq: 17,
+            term: 1,
             position: Position { index: 1, slot: 0 },
             id: "0198".to_owned(),
             received_at_ms: 1_764_000_000_007,
