@@ -48,11 +48,11 @@ rust() {
 
 case "${1:-build}" in
   build)
-    packages gcc=cc git=git
+    packages gcc=cc g++=c++ make=make git=git
     rust
     ;;
   test)
-    packages gcc=cc git=git curl=curl chromium=chromium nodejs=node npm=npm \
+    packages gcc=cc g++=c++ make=make git=git curl=curl chromium=chromium nodejs=node npm=npm \
       e2fsprogs=mkfs.ext4 mount=losetup iproute2=ip
     rust
     rustup component list 2>/dev/null | grep -q '^clippy.*(installed)' || {
