@@ -188,7 +188,7 @@ impl Pump {
             self.close();
             self.outside.cell.set_state(match order {
                 Order::Pause => LaneState::Paused,
-                Order::Run | Order::Drop => LaneState::Starting,
+                Order::Run | Order::Drop => LaneState::Standby,
             });
             let waiting = async { drop(lease.changed().await) };
             signals(&mut self.orders, &self.shared.token, waiting).await;
@@ -309,6 +309,15 @@ impl Pump {
                     return ControlFlow::Continue(());
                 }
                 Box::pin(tokio::time::sleep(wait))
+            }
+            // Another leader may have mended it meanwhile: under the next lease it is looked at anew.
+            Turn::Stop(_) if !self.sink.is_local() => {
+                let (mut lease, term) = (self.shared.feed.lease(), self.term);
+                Box::pin(async move {
+                    if lease.wait_for(|now| *now != term).await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                })
             }
             Turn::Stop(_) => Box::pin(std::future::pending()),
         };

@@ -15,7 +15,9 @@ use crate::record::{Lane, Position};
 pub enum LaneState {
     /// Delivering, or all delivered.
     Running,
-    /// Waiting for its predecessor to end, for its lease, or for its destination to open.
+    /// Another node delivers it: this one does not lead.
+    Standby,
+    /// Waiting for its predecessor to end, or for its destination to open.
     Starting,
     /// A person has paused it.
     Paused,

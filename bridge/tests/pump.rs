@@ -435,13 +435,13 @@ async fn only_the_lease_of_a_term_delivers_and_a_new_term_reads_the_cursor_again
     world.until_delivered("t").await;
     world.feed.set_lease(None);
     world
-        .until("starting", |status| status.state == LaneState::Starting)
+        .until("standby", |status| status.state == LaneState::Standby)
         .await;
     world.push("f", 1);
     let status = world
         .until("it lags", |status| status.lag_records == 1)
         .await;
-    assert_eq!(status.state, LaneState::Starting);
+    assert_eq!(status.state, LaneState::Standby);
     assert_eq!(place.seqs(), upto(1));
     world.feed.set_lease(Some(2));
     world.until_delivered("t").await;
