@@ -9,12 +9,17 @@
     reason = "rates are shown with three digits"
 )]
 
+mod ask;
 mod cluster;
+mod document;
+mod kafka;
 mod load;
 mod no_store;
+mod process;
 mod raw;
 mod server;
 mod stats;
+mod usage;
 mod wal;
 
 use std::path::PathBuf;
@@ -62,6 +67,8 @@ enum Part {
     Wal(wal::Arguments),
     /// Three nodes, and three of each peer that is installed.
     Cluster(cluster::Arguments),
+    /// The Kafka task on one real broker, beside librdkafka's own idempotent producer.
+    Kafka(kafka::Arguments),
 }
 
 const CONNECTIONS: [usize; 3] = [1, 64, 1000];
@@ -105,6 +112,9 @@ fn main() -> Result<()> {
     if let Some(Part::Cluster(arguments)) = &arguments.part {
         return cluster::run(arguments);
     }
+    if let Some(Part::Kafka(arguments)) = &arguments.part {
+        return tokio::runtime::Runtime::new()?.block_on(kafka::run(arguments));
+    }
     tokio::runtime::Runtime::new()?.block_on(over_http(arguments))
 }
 
@@ -122,7 +132,7 @@ async fn over_http(arguments: Arguments) -> Result<()> {
             row.show("clients", "");
             return Ok(());
         }
-        Some(Part::Wal(_) | Part::Cluster(_)) | None => {}
+        Some(Part::Wal(_) | Part::Cluster(_) | Part::Kafka(_)) | None => {}
     }
     let folder = tempfile::Builder::new()
         .prefix("bench-")

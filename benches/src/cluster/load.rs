@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use super::document::Document;
+use crate::document::Document;
 
 /// What is under way at the end must be answered within this.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use super::load::{self, Plan};
 use super::peer::{Cluster, Peer, Way};
 use super::table::{OURS, Round, Table};
-use super::usage::{Usage, spent_by_all, with_children};
 use super::work::{Shape, Work};
+use crate::usage::{Usage, spent_by_all, with_children};
 
 /// Before each measurement: what the one before left to do in the background is done then.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -91,7 +91,7 @@ impl Bench {
         let roots: Vec<u32> = cluster
             .nodes
             .iter()
-            .map(super::process::Process::id)
+            .map(crate::process::Process::id)
             .collect();
         let ways = std::mem::take(&mut cluster.ways);
         if let Some(way) = ways.first()
@@ -118,7 +118,7 @@ impl Bench {
                 cluster
                     .nodes
                     .iter_mut()
-                    .try_for_each(super::process::Process::check)?;
+                    .try_for_each(crate::process::Process::check)?;
             }
         }
         Ok(())

@@ -4,15 +4,11 @@
 //! noisy minute hits all; what an acknowledgement means is looked up in the running cluster and
 //! stands beside its figures. `benches/README.md` tells how to read it.
 
-mod ask;
-mod document;
 mod load;
 mod measure;
 mod peer;
 mod peers;
-mod process;
 mod table;
-mod usage;
 mod work;
 
 use std::path::PathBuf;
@@ -23,11 +19,11 @@ use clap::Args;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::document::DOCUMENT_BYTES;
 use self::measure::Bench;
 use self::peer::{Peer, Places};
 use self::table::Table;
 use self::work::Work;
+use crate::document::DOCUMENT_BYTES;
 
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -7,8 +7,8 @@ use futures::future::LocalBoxFuture;
 use tokio::net::TcpStream;
 
 use super::load::Link;
-use super::process::Process;
 use super::work::{Shape, Work};
+use crate::process::Process;
 
 /// One product that can be measured.
 pub(crate) trait Peer {

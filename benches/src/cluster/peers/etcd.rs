@@ -10,12 +10,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 
-use super::super::ask::{get, sample};
 use super::super::load::Link;
 use super::super::peer::{Cluster, Dial, Peer, Way, connect, missing};
-use super::super::process::{Process, command, find, free_addresses, wait_for};
 use super::super::work::Work;
 use super::grpc::Calls;
+use crate::ask::{get, sample};
+use crate::process::{Process, command, find, free_addresses, wait_for};
 
 /// Above what a run writes: a full etcd refuses.
 const QUOTA_BYTES: u64 = 8 << 30;

@@ -11,12 +11,12 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use serde_json::Value;
 
-use super::super::ask::get;
 use super::super::load::Link;
 use super::super::peer::{Cluster, Dial, Peer, Places, Way, connect};
-use super::super::process::{Process, command, free_addresses, wait_for};
 use super::super::work::{Shape, Work};
 use super::http::{Lines, Single};
+use crate::ask::get;
+use crate::process::{Process, command, free_addresses, wait_for};
 
 const TOKEN: &str = "a-token-for-the-benchmark-and-nothing-else";
 

@@ -14,9 +14,9 @@ use futures::future::LocalBoxFuture;
 
 use super::super::load::Link;
 use super::super::peer::{Cluster, Dial, Peer, Places, Way, connect, missing};
-use super::super::process::{Process, command, find, free_addresses, wait_for};
 use super::super::work::Work;
 use super::kafka_api::{self, Producer};
+use crate::process::{Process, command, find, free_addresses, wait_for};
 
 const TOPIC: &str = "bench";
 const PARTITIONS: usize = 3;

@@ -17,11 +17,11 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::super::ask::get;
 use super::super::load::{Link, Waiting, Wire};
 use super::super::peer::{Cluster, Dial, Peer, Places, Way, connect, missing};
-use super::super::process::{Process, command, find, free_addresses, wait_for};
 use super::super::work::Work;
+use crate::ask::get;
+use crate::process::{Process, command, find, free_addresses, wait_for};
 
 const CONNECT: &str = "CONNECT {\"verbose\":false,\"pedantic\":false,\"headers\":true,\
                        \"no_responders\":true,\"protocol\":1}\r\n";

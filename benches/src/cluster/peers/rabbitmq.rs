@@ -16,9 +16,9 @@ use serde_json::Value;
 
 use super::super::load::Link;
 use super::super::peer::{Cluster, Dial, Peer, Way, connect, missing};
-use super::super::process::{Process, command, find, free_addresses, wait_for};
 use super::super::work::Work;
 use super::amqp;
+use crate::process::{Process, command, find, free_addresses, wait_for};
 
 /// Where Debian has the scripts that do not change the user.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";

@@ -14,8 +14,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::super::load::{Link, Waiting, Wire};
 use super::super::peer::{Cluster, Dial, Peer, Way, connect, missing};
-use super::super::process::{Process, command, find, free_addresses, wait_for};
 use super::super::work::Work;
+use crate::process::{Process, command, find, free_addresses, wait_for};
 
 const DURABILITY: &str = "fsync on master, received by a replica; NO CONSENSUS";
 

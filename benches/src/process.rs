@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use super::usage::{is_alive, with_children};
+use crate::usage::{is_alive, with_children};
 
 /// A cluster must be ready within this.
 const PATIENCE: Duration = Duration::from_mins(1);

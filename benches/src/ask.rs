@@ -8,13 +8,33 @@ use tokio::net::TcpStream;
 
 /// What `path` answers with 200. HTTP/1.0, so that the body ends where the connection does.
 pub(crate) async fn get(address: SocketAddr, path: &str, token: Option<&str>) -> Result<String> {
+    send(address, ("GET", path), token, ("", b"")).await
+}
+
+/// What a call answers with a 2xx; `content` is a media type and a body.
+pub(crate) async fn send(
+    address: SocketAddr,
+    (method, path): (&str, &str),
+    token: Option<&str>,
+    (media, body): (&str, &[u8]),
+) -> Result<String> {
     let token = token.map_or_else(String::new, |token| {
         format!("authorization: Bearer {token}\r\n")
     });
-    let request =
-        format!("GET {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n{token}\r\n");
+    let content = if media.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "content-type: {media}\r\ncontent-length: {}\r\n",
+            body.len()
+        )
+    };
+    let request = format!(
+        "{method} {path} HTTP/1.0\r\nhost: {address}\r\nconnection: close\r\n{token}{content}\r\n"
+    );
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.as_bytes()).await?;
+    stream.write_all(body).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     let answer = String::from_utf8_lossy(&answer);
@@ -22,7 +42,10 @@ pub(crate) async fn get(address: SocketAddr, path: &str, token: Option<&str>) ->
         .split_once("\r\n\r\n")
         .context("an answer without a head")?;
     let status = head.split(' ').nth(1).unwrap_or_default();
-    ensure!(status == "200", "{path} of {address}: {status} {body}");
+    ensure!(
+        status.starts_with('2'),
+        "{method} {path} of {address}: {status} {body}"
+    );
     Ok(body.to_owned())
 }
 
