@@ -32,6 +32,6 @@ pub use feed::{Behind, Feed, Limit, Standing};
 pub use files::{Files, How, OpenFile, OsFiles, Stat};
 pub use metrics::Metrics;
 pub use record::{Lane, Parked, Position, Record};
-pub use sink::{Batch, Cursor, Delivery, OnPoison, Opening, Sink};
+pub use sink::{Batch, Cursor, Delivery, Leave, OnPoison, Opening, Sink};
 pub use sinks::{Life, SinkKind, SinkSpec, Sinks};
 pub use status::{LaneState, LaneStatus, LastError, Notes, TaskStatus};

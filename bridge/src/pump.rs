@@ -27,7 +27,7 @@ use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::record::{Position, Record};
 use crate::retry::{Backoff, Circuit, opens_circuit};
-use crate::sink::{OnPoison, Sink};
+use crate::sink::{Leave, OnPoison, Sink};
 use crate::sinks::{Life, SinkKind};
 use crate::status::{Cell, LaneState};
 
@@ -84,6 +84,8 @@ pub(crate) struct Pump {
     answers: Answers,
     /// What was read while the last batch was on its way.
     ahead: Option<Ahead>,
+    /// Under which the sink was opened: its first batch goes under it too.
+    leave: Option<Leave>,
     /// When the node's end was first seen.
     drain_ends_at: Option<Instant>,
 }
@@ -140,6 +142,7 @@ impl Pump {
             term: None,
             answers: Answers::default(),
             ahead: None,
+            leave: None,
             drain_ends_at: None,
         }
     }
@@ -197,6 +200,7 @@ impl Pump {
 
     /// Lets go of a destination that others may write from now on.
     fn close(&mut self) {
+        self.leave = None;
         if !self.sink.is_local() && self.at.take().is_some() {
             self.ahead = None;
             self.sink.close();
@@ -208,10 +212,16 @@ impl Pump {
     async fn turn(&mut self) -> Option<Turn> {
         let circuit = Arc::clone(&self.outside.circuit);
         let turns = Arc::clone(&self.kind.turns);
+        let after = self.at.map(|at| at.delivered);
+        let (sink, kept) = (&mut self.sink, &mut self.leave);
         let ready = async {
             let pass = circuit.pass().await;
+            let leave = match kept.take() {
+                Some(leave) => leave,
+                None => sink.leave(after).await,
+            };
             // Nobody closes the semaphore, and without a permit a turn would still be correct.
-            (pass, turns.acquire_owned().await.ok())
+            (pass, leave, turns.acquire_owned().await.ok())
         };
         let end = self.drain_ends_at;
         let patience = async {
@@ -220,7 +230,7 @@ impl Pump {
                 None => self.shared.token.cancelled().await,
             }
         };
-        let (pass, permit) = tokio::select! {
+        let (pass, leave, permit) = tokio::select! {
             biased;
             _ = self.orders.changed() => return None,
             ready = ready => ready,
@@ -232,6 +242,9 @@ impl Pump {
         };
         self.tell(&turn);
         drop(permit);
+        if matches!(turn, Turn::Opened) {
+            self.leave = Some(leave);
+        }
         // The pass goes last: a probe has spoken for its destination before another may try.
         drop(pass);
         Some(turn)

@@ -123,11 +123,24 @@ pub enum OnPoison {
     Stop,
 }
 
+/// Leave to use a destination that many lanes share under one quota; given back on drop.
+pub type Leave = Box<dyn Send>;
+
 /// A destination for one lane.
 pub trait Sink: Send + 'static {
     /// True if every node writes a destination of its own, and its own cursor alone counts: the
     /// pump then needs no lease and moves no replicated cursor.
     fn is_local(&self) -> bool;
+
+    /// Resolves when it is this lane's turn to use the destination. Asked before `open` and before the
+    /// records of a batch are read, so that a lane that waits for a quota holds none; kept until the
+    /// destination has been opened and has answered the first batch, or has none to get. `after` is
+    /// where the lane stands, so that the lane that is behind most can go first. May be dropped at
+    /// any await.
+    fn leave(&mut self, after: Option<Position>) -> BoxFuture<'_, Leave> {
+        let _ = after;
+        Box::pin(std::future::ready(Box::new(()) as Leave))
+    }
 
     /// Makes the destination ready and reads its cursor; `None` if it holds none, as a new one
     /// does. Called before the first delivery, again after each [`Delivery::Reopen`], and, unless
