@@ -12,6 +12,7 @@ pub(crate) mod digest;
 pub(crate) mod doubled;
 pub(crate) mod findings;
 pub(crate) mod full;
+pub(crate) mod kafka;
 pub(crate) mod lineage;
 pub(crate) mod lost;
 pub(crate) mod order;

@@ -74,7 +74,7 @@ pub(crate) async fn ask(
     Ok(text)
 }
 
-async fn get<T: DeserializeOwned>(
+pub(crate) async fn get<T: DeserializeOwned>(
     client: &mut Client,
     token: &str,
     path: &str,

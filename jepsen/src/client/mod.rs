@@ -8,6 +8,7 @@
 pub(crate) mod api;
 pub(crate) mod cluster;
 pub(crate) mod raw;
+pub(crate) mod tasks;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 //! fault that could not be laid is an error, never passed over. Nothing but files, signals,
 //! settings at a start and the network between the nodes is touched.
 
+pub(crate) mod gate;
 mod lay;
 pub(crate) mod wal;
 

@@ -4,6 +4,7 @@ pub(crate) mod caches;
 pub(crate) mod cluster;
 pub(crate) mod disk;
 pub(crate) mod flushes;
+pub(crate) mod kafka;
 pub(crate) mod memory;
 pub(crate) mod site;
 

@@ -2,4 +2,5 @@
 
 pub(crate) mod cli;
 pub(crate) mod http;
+pub(crate) mod kafka;
 pub(crate) mod sheet;
