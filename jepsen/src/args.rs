@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::say::Say;
 use crate::workload::mutants::Which;
-use crate::workload::{Options, cluster, full, power, restart};
+use crate::workload::{Options, cluster, full, kafka, power, restart};
 
 /// Breaks formspool on purpose and checks what it promised: black box, over HTTP and signals.
 #[derive(Debug, Parser)]
@@ -120,6 +120,8 @@ pub(crate) enum Command {
     },
     /// Several nodes under load, and one fault after the other.
     Cluster(cluster::Plan),
+    /// Log == Kafka, at real brokers: every fault between the node and the topic.
+    Kafka(kafka::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
         #[arg(long, conflicts_with_all = ["all", "name"])]
@@ -135,7 +137,23 @@ pub(crate) enum Command {
 impl Command {
     /// It makes a network of its own, away from the machine's.
     pub(crate) fn needs_net(&self) -> bool {
-        matches!(self, Self::Cluster(plan) if plan.net)
+        match self {
+            Self::Cluster(plan) => plan.net,
+            Self::Kafka(plan) => plan.net,
+            Self::Crash { .. }
+            | Self::Power(_)
+            | Self::Full(_)
+            | Self::Restart(_)
+            | Self::Once { .. }
+            | Self::Clash { .. }
+            | Self::Retire { .. }
+            | Self::Lines { .. }
+            | Self::Clock { .. }
+            | Self::Hostile { .. }
+            | Self::Synced { .. }
+            | Self::Load { .. }
+            | Self::Mutants { .. } => false,
+        }
     }
 
     /// Which mutants are meant; three, where nothing is said.

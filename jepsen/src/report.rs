@@ -51,6 +51,16 @@ impl Report {
         self.fact(name, all);
     }
 
+    /// Takes in another one's, as a stage of this.
+    pub(crate) fn absorb(&mut self, stage: Self) {
+        self.acked += stage.acked;
+        self.found += stage.found;
+        self.findings.merge(stage.findings);
+        self.vacuous.extend(stage.vacuous);
+        self.facts.extend(stage.facts);
+        self.kept = self.kept.take().or(stage.kept);
+    }
+
     /// Demands at least `least` of something, else the run is vacuous.
     pub(crate) fn demand(&mut self, what: &str, got: u64, least: u64) {
         if got < least {

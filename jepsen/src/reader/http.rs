@@ -5,7 +5,10 @@
 
 use anyhow::{bail, ensure};
 use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use crate::checker::kafka::{Log, Original};
 use crate::checker::sight::{Shape, Sight};
 use crate::client::api::{self, Found, NDJSON, Page};
 use crate::client::{Call, Client};
@@ -152,6 +155,64 @@ impl Reader {
         ensure!(got.starts_with(kind), "asked for {kind}, got {got}");
         Ok(answer.body)
     }
+}
+
+#[derive(Debug, Deserialize)]
+struct WireOriginal<'a> {
+    seq: u64,
+    id: String,
+    received_at: String,
+    index: u64,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+#[derive(Debug, Deserialize)]
+struct WireOriginals<'a> {
+    #[serde(borrow)]
+    records: Vec<WireOriginal<'a>>,
+    head: u64,
+}
+
+/// Reads what is new behind the log's last, to the head: each document as the very bytes that
+/// are shown.
+pub(crate) async fn follow_log(
+    client: &mut Client,
+    token: &str,
+    form: Form,
+    log: &mut Log,
+) -> anyhow::Result<()> {
+    for _ in 0..CALLS_MAX {
+        let after = log.last_key_value().map_or(0, |(seq, _)| *seq);
+        let name = form.name();
+        let path = format!(
+            "/v1/forms/{name}/submissions?after={after}&limit={PAGE}&consistent=true"
+        );
+        let call = Call::get(path).bearer(token).header("accept", api::JSON);
+        let answer = client.call(&call).await?;
+        let status = answer.status;
+        ensure!(status == 200, "reading {name}: {status} {}", answer.text());
+        let page: WireOriginals<'_> = serde_json::from_slice(&answer.body)?;
+        ensure!(
+            !page.records.is_empty() || page.head <= after,
+            "no records behind {after}, and head is {}",
+            page.head
+        );
+        for record in page.records {
+            let data = record.data.get().as_bytes().to_vec();
+            let original = Original {
+                id: record.id,
+                received_at: record.received_at,
+                index: record.index,
+                data,
+            };
+            log.insert(record.seq, original);
+        }
+        if log.last_key_value().map_or(0, |(seq, _)| *seq) >= page.head {
+            return Ok(());
+        }
+    }
+    bail!("the pages never end")
 }
 
 /// A record a line; what is none is noted.

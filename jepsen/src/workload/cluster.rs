@@ -20,7 +20,7 @@ use crate::process::cluster::{Cluster, Layout};
 use crate::process::disk::must_be_possible;
 use crate::report::Report;
 use crate::workload::cluster::trial::Trial;
-use crate::workload::{Options, Run};
+use crate::workload::{Options, Run, keep};
 
 mod copies;
 mod follower;
@@ -139,12 +139,4 @@ fn lay_out(run: &Run, options: &Options, layout: Layout) -> anyhow::Result<Clust
         cluster.set(name, Some(value));
     }
     Ok(cluster)
-}
-
-/// What is left of a run that could not go on; the words say where.
-fn keep(run: Run, error: anyhow::Error) -> anyhow::Error {
-    let written = run.history.write(&run.site.path().join("history.txt"));
-    let kept = run.site.keep();
-    let words = format!("kept: {}", kept.display());
-    written.map_or_else(anyhow::Error::from, |()| error.context(words))
 }

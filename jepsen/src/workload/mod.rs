@@ -8,6 +8,7 @@ pub(crate) mod crash;
 mod fleet;
 pub(crate) mod full;
 pub(crate) mod hostile;
+pub(crate) mod kafka;
 pub(crate) mod lines;
 pub(crate) mod load;
 pub(crate) mod mutants;
@@ -212,4 +213,12 @@ pub(crate) fn told(
 /// Whether a mutant is meant to fail: its site is of no use then. Removes what was kept.
 pub(crate) fn forget(report: &Report) -> std::io::Result<()> {
     report.kept.as_ref().map_or(Ok(()), std::fs::remove_dir_all)
+}
+
+/// What is left of a run that could not go on; the words say where.
+fn keep(run: Run, error: anyhow::Error) -> anyhow::Error {
+    let written = run.history.write(&run.site.path().join("history.txt"));
+    let kept = run.site.keep();
+    let words = format!("kept: {}", kept.display());
+    written.map_or_else(anyhow::Error::from, |()| error.context(words))
 }

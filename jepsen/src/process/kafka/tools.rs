@@ -169,6 +169,16 @@ impl Brokers {
         Ok(())
     }
 
+    /// The names of producers that the brokers know.
+    pub(crate) async fn transactional_ids(&self) -> anyhow::Result<Vec<String>> {
+        let mut command = self.tool("org.apache.kafka.tools.TransactionsCommand");
+        command.arg("list");
+        let printed = done(command).await?.stdout;
+        let text = String::from_utf8_lossy(&printed).into_owned();
+        let names = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     /// All that Kafka's own consumer shows of a topic, line by line.
     pub(crate) async fn consume(&self, topic: &str, isolation: &str) -> anyhow::Result<Vec<u8>> {
         let mut command = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");

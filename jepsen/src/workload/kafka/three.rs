@@ -1,0 +1,375 @@
+//! The stage of three nodes: leaders and brokers go, under load.
+//!
+//! Holds: after each fault the cluster and the brokers are whole again, the load stops, whoever
+//! leads says that all is delivered, and the topics are judged by what that node shows.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::time::{Instant, sleep};
+
+use crate::checker::accounts::Accounts;
+use crate::checker::check_all;
+use crate::checker::findings::Kind;
+use crate::client::Client;
+use crate::client::tasks::Task;
+use crate::nemesis::{self, Laid};
+use crate::process::cluster::{Cluster, Layout};
+use crate::reader::http::Reader;
+use crate::reader::kafka::{consumed, must_agree};
+use crate::report::Report;
+use crate::workload::fleet::{Crew, Fleet};
+use crate::workload::kafka::fault::Fault;
+use crate::workload::kafka::lab::Lab;
+use crate::workload::kafka::mirror::{Desk, Mirror};
+use crate::workload::kafka::{NODES, Plan};
+use crate::workload::watch::FORMS;
+use crate::workload::worker::Phase;
+use crate::workload::{Options, Run, keep};
+
+const TASK: &str = "jepsen-kafka";
+/// What a client waits for an answer before it asks another node.
+const PATIENCE: Duration = Duration::from_secs(2);
+const REST: Duration = Duration::from_millis(40);
+/// Of the nodes' transactions, and how often an idle producer is heard: before its name expires.
+const TRANSACTION_TIME: Duration = Duration::from_secs(10);
+const KEEPALIVE: Duration = Duration::from_secs(4);
+/// A fault that does not say how long it lasts.
+const HOLD: Duration = Duration::from_secs(5);
+const DELIVER_TIME: Duration = Duration::from_mins(1);
+const QUIET_TIME: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The nodes, not started yet.
+pub(super) fn lay_out(options: &Options, plan: &Plan) -> anyhow::Result<(Run, Cluster)> {
+    let run = Run::new(options, "kafka")?;
+    let layout = Layout {
+        nodes: NODES,
+        has_net: plan.net,
+        disk_mib: None,
+        seed: options.seed,
+    };
+    let mut cluster = Cluster::new(&run.site, &options.deploy, layout)?;
+    cluster.set("MUTANT", options.mutant.as_deref());
+    for (name, value) in &options.settings {
+        cluster.set(name, Some(value));
+    }
+    Ok((run, cluster))
+}
+
+/// Fields in the order in which they must go.
+struct Three<'a> {
+    fleet: Fleet,
+    cluster: Cluster,
+    run: Run,
+    lab: &'a mut Lab,
+    mirror: Mirror,
+    plan: &'a Plan,
+    laid: u32,
+}
+
+pub(super) async fn run(
+    options: &Options,
+    plan: &Plan,
+    lab: &mut Lab,
+    (run, mut cluster, faults): (Run, Cluster, &[Fault]),
+) -> anyhow::Result<Report> {
+    let millis = |time: Duration| time.as_millis().to_string();
+    let settings = [
+        ("KAFKA__BOOTSTRAP", lab.gates.bootstrap()),
+        ("KAFKA__TRANSACTION_TIMEOUT_MS", millis(TRANSACTION_TIME)),
+        ("KAFKA__KEEPALIVE_MS", millis(KEEPALIVE)),
+    ];
+    for (name, value) in settings {
+        cluster.set(name, Some(&value));
+    }
+    let started = Instant::now();
+    if let Err(error) = cluster.start().await {
+        let error = error.context(cluster.log_tails());
+        drop(cluster);
+        return Err(keep(run, error));
+    }
+    let ready = started.elapsed().as_millis();
+    run.progress(format!("{NODES} nodes are a cluster after {ready} ms"));
+    let crew = Crew {
+        patience: Some(PATIENCE),
+        rest: REST,
+        ..Crew::busy(plan.connections, u64::MAX)
+    };
+    let fleet = Fleet::start(&run, &cluster.addresses(), crew);
+    let mut desk = desk(&cluster).await?;
+    let prefix = lab.prefix();
+    let mirror = Mirror::new(&mut desk, lab, (TASK, prefix), &FORMS).await?;
+    mirror.define(&mut desk).await?;
+    let mut three = Three {
+        fleet,
+        cluster,
+        run,
+        lab,
+        mirror,
+        plan,
+        laid: 0,
+    };
+    let driven = three.drive(options, faults).await;
+    match driven {
+        Ok(()) => three.finish().await,
+        Err(error) => {
+            let Three { cluster, run, .. } = three;
+            let said = cluster.log_tails();
+            drop(cluster);
+            Err(keep(run, error.context(said)))
+        }
+    }
+}
+
+/// Of whoever leads.
+async fn desk(cluster: &Cluster) -> anyhow::Result<Desk> {
+    let leader = cluster.leader().await?;
+    let address = cluster.member(leader)?.site.http;
+    Ok(Desk::new(address, cluster.token()?))
+}
+
+impl Three<'_> {
+    async fn drive(&mut self, options: &Options, faults: &[Fault]) -> anyhow::Result<()> {
+        for fault in faults {
+            let started = Instant::now();
+            let words = Box::pin(self.round(options, *fault)).await;
+            let words = words.with_context(|| fault.name())?;
+            let seconds = started.elapsed().as_secs_f32();
+            let words = format!("{seconds:.1} s; {words}");
+            self.run.progress(format!("{}: {words}", fault.name()));
+            self.run.report.also(fault.name(), &words);
+            if !self.run.report.findings.is_clean() {
+                self.run.progress("something was found: no further faults");
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn round(&mut self, options: &Options, fault: Fault) -> anyhow::Result<String> {
+        let name = fault.name();
+        let before = self.fleet.gauge.acks();
+        self.fleet.phase.send_replace(Phase::Up(self.laid));
+        let is_loaded = self.fleet.wait_for_load(before).await;
+        anyhow::ensure!(is_loaded, "{name}: nothing is acknowledged");
+        self.cluster.must_live()?;
+        let acks = self.fleet.gauge.acks();
+        let words = match of_nodes(fault) {
+            Some(nodes) => self.nodes(nodes, fault).await?,
+            None => self.brokers(fault).await?,
+        };
+        let during = self.fleet.gauge.acks() - acks;
+        self.lab.brokers.whole().await?;
+        self.quiet(name).await;
+        let judged = self.judge(options, name).await?;
+        self.laid += 1;
+        let report = &mut self.run.report;
+        report.demand(&format!("receipts during {name}"), during, 1);
+        Ok(format!("{words}; {during} receipts during it; {judged}"))
+    }
+
+    /// A fault that the cluster's own nemesis lays and heals.
+    async fn nodes(&mut self, nodes: nemesis::Fault, fault: Fault) -> anyhow::Result<String> {
+        let laid = nodes.lay(&mut self.cluster, &mut self.run.dice).await?;
+        self.run.progress(format!("{}: {}", fault.name(), laid.words));
+        let hold = if fault == Fault::LeaderPaused {
+            self.plan.pause()
+        } else {
+            HOLD
+        };
+        self.hold(hold).await?;
+        let healed = nodes.heal(&laid, &mut self.cluster, &self.run.history).await?;
+        if fault.is_of_the_net() {
+            let name = format!("frames dropped by {}", fault.name());
+            self.run.report.demand(&name, healed.dropped, 1);
+        }
+        let Laid { words, .. } = laid;
+        Ok(format!("{words}, {}", healed.words))
+    }
+
+    async fn brokers(&mut self, fault: Fault) -> anyhow::Result<String> {
+        let brokers = &mut self.lab.brokers;
+        let coordinator = brokers.layout().await?.coordinator(&self.mirror.id())?;
+        let number = coordinator + 1;
+        match fault {
+            Fault::BrokerStopped => {
+                brokers.pause(coordinator).await?;
+                self.hold(self.plan.outage()).await?;
+                self.lab.brokers.resume()?;
+                Ok(format!("broker {number}, which coordinates, stood still"))
+            }
+            Fault::BrokersStopped => {
+                for broker in brokers.numbers() {
+                    brokers.pause(broker).await?;
+                }
+                self.hold(self.plan.outage()).await?;
+                self.lab.brokers.resume()?;
+                Ok("all brokers stood still".to_owned())
+            }
+            Fault::BrokerKilled => {
+                let other = (coordinator + 1) % brokers.numbers().len();
+                brokers.kill(other).await?;
+                self.hold(HOLD).await?;
+                self.lab.brokers.start().await?;
+                Ok(format!("broker {} was killed and started", other + 1))
+            }
+            Fault::CoordinatorMoved => {
+                brokers.kill(coordinator).await?;
+                self.hold(HOLD).await?;
+                let layout = self.lab.brokers.layout().await?;
+                let next = layout.coordinator(&self.mirror.id())?;
+                let moved = u64::from(next != coordinator);
+                self.run.report.demand("coordinators moved", moved, 1);
+                self.lab.brokers.start().await?;
+                Ok(format!("broker {number} was killed, {} coordinated", next + 1))
+            }
+            Fault::BrokersRestarted => {
+                for broker in brokers.numbers() {
+                    self.lab.brokers.stop(broker).await?;
+                    self.lab.brokers.start().await?;
+                }
+                Ok("all brokers were restarted, one after the other".to_owned())
+            }
+            Fault::Canary
+            | Fault::Kill
+            | Fault::KillUnseen
+            | Fault::ReplyLost
+            | Fault::NameGone
+            | Fault::LateEnd
+            | Fault::Timeout
+            | Fault::Expiry
+            | Fault::TopicGone
+            | Fault::Old
+            | Fault::Twin
+            | Fault::TwoTasks
+            | Fault::Poison
+            | Fault::Seek
+            | Fault::Reborn
+            | Fault::LeaderKilled
+            | Fault::LeaderPaused
+            | Fault::LeaderIsolated
+            | Fault::LeaderVanished => anyhow::bail!("not a fault of brokers"),
+        }
+    }
+
+    async fn hold(&mut self, time: Duration) -> anyhow::Result<()> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.cluster.must_live()?;
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Nothing is posted any more, and nothing is under way.
+    async fn quiet(&mut self, name: &str) {
+        self.fleet.phase.send_replace(Phase::Down);
+        let end = Instant::now() + QUIET_TIME;
+        while self.fleet.gauge.under_way.load(Ordering::Relaxed) > 0 {
+            if Instant::now() > end {
+                let words = || format!("{name}: posts are without an answer");
+                self.run.report.findings.add(Kind::Answer, words);
+                return;
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// Who leads may change while it is waited for: it is asked anew who that is.
+    async fn judge(&mut self, _: &Options, name: &str) -> anyhow::Result<String> {
+        let started = Instant::now();
+        let mut said = String::new();
+        while started.elapsed() < DELIVER_TIME {
+            let mut desk = desk(&self.cluster).await?;
+            let task = &self.mirror.task;
+            match desk.task_until(task, HOLD, Task::is_done).await {
+                Ok(_) => return self.compare(&mut desk, started).await,
+                Err(words) => said = words,
+            }
+        }
+        let words = || format!("{name}: the task is not done in time: {said}");
+        self.run.report.findings.add(Kind::Outage, words);
+        Ok(said)
+    }
+
+    async fn compare(&mut self, desk: &mut Desk, started: Instant) -> anyhow::Result<String> {
+        let waited = started.elapsed().as_secs_f32();
+        let findings = &mut self.run.report.findings;
+        let none = BTreeSet::new();
+        let verdict = self.mirror.judge(desk, self.lab, &none, findings).await?;
+        let (good, aborted) = (verdict.good, verdict.aborted);
+        Ok(format!("done after {waited:.1} s, {good} as they must be, {aborted} aborted"))
+    }
+
+    async fn finish(self) -> anyhow::Result<Report> {
+        let Self {
+            fleet,
+            mut cluster,
+            mut run,
+            lab,
+            mirror,
+            ..
+        } = self;
+        let was_clean = run.report.findings.is_clean();
+        fleet.settle(&mut run).await?;
+        run.progress("reading everything");
+        let leader = cluster.leader().await?;
+        let (address, token) = (cluster.member(leader)?.site.http, cluster.token()?);
+        if was_clean {
+            let mut desk = Desk::new(address, token.clone());
+            let findings = &mut run.report.findings;
+            mirror.delivered(&mut desk, ("the end", DELIVER_TIME), findings).await;
+            for form in FORMS {
+                let topic = mirror.committed(lab, form).await?;
+                must_agree(&topic, &consumed(&lab.brokers, &topic.name).await?)?;
+            }
+        }
+        let mut reader = Reader::new(Client::new(address), token, run.bodies);
+        for form in FORMS {
+            run.sights.push(reader.whole(form).await);
+        }
+        run.sights.extend(mirror.sights(lab, run.bodies).await?);
+        let accounts = Accounts::of(&run.history.since(0));
+        run.report.acked = accounts.acked();
+        run.report.found = check_all(&accounts, &run.sights, &mut run.report.findings);
+        for node in cluster.numbers() {
+            if let Err(error) = cluster.stop(node).await {
+                run.report.findings.add(Kind::Died, || format!("{error:#}"));
+            }
+        }
+        drop(cluster);
+        run.finish()
+    }
+}
+
+fn of_nodes(fault: Fault) -> Option<nemesis::Fault> {
+    match fault {
+        Fault::LeaderKilled => Some(nemesis::Fault::KillLeader),
+        Fault::LeaderPaused => Some(nemesis::Fault::PauseLeader),
+        Fault::LeaderIsolated => Some(nemesis::Fault::IsolateLeader),
+        Fault::LeaderVanished => Some(nemesis::Fault::VanishLeader),
+        Fault::Canary
+        | Fault::Kill
+        | Fault::KillUnseen
+        | Fault::ReplyLost
+        | Fault::NameGone
+        | Fault::LateEnd
+        | Fault::Timeout
+        | Fault::Expiry
+        | Fault::TopicGone
+        | Fault::Old
+        | Fault::Twin
+        | Fault::TwoTasks
+        | Fault::Poison
+        | Fault::Seek
+        | Fault::Reborn
+        | Fault::BrokerStopped
+        | Fault::BrokersStopped
+        | Fault::BrokerKilled
+        | Fault::CoordinatorMoved
+        | Fault::BrokersRestarted => None,
+    }
+}
