@@ -124,10 +124,13 @@ pub(crate) enum Command {
     Kafka(kafka::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
-        #[arg(long, conflicts_with_all = ["all", "name"])]
+        #[arg(long, conflicts_with_all = ["all", "kafka", "name"])]
         three: bool,
-        #[arg(long, conflicts_with = "name")]
+        #[arg(long, conflicts_with_all = ["kafka", "name"])]
         all: bool,
+        /// Those that only a real broker can show.
+        #[arg(long, conflicts_with = "name")]
+        kafka: bool,
         /// One mutant.
         #[arg(long)]
         name: Option<String>,
@@ -157,11 +160,12 @@ impl Command {
     }
 
     /// Which mutants are meant; three, where nothing is said.
-    pub(crate) fn which(all: bool, name: Option<String>) -> Which {
-        match (all, name) {
-            (_, Some(name)) => Which::One(name),
-            (true, None) => Which::All,
-            (false, None) => Which::Three,
+    pub(crate) fn which(all: bool, kafka: bool, name: Option<String>) -> Which {
+        match (all, kafka, name) {
+            (_, _, Some(name)) => Which::One(name),
+            (true, _, None) => Which::All,
+            (false, true, None) => Which::Kafka,
+            (false, false, None) => Which::Three,
         }
     }
 }

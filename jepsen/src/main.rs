@@ -147,7 +147,8 @@ async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
         Command::Mutants {
             three: _,
             all,
+            kafka,
             name,
-        } => mutants::run(options, &Command::which(all, name)).await,
+        } => mutants::run(options, &Command::which(all, kafka, name)).await,
     }
 }

@@ -90,23 +90,35 @@ pub(crate) fn check(topic: &Topic, expected: &Expected<'_>, findings: &mut Findi
     let mut good = 0;
     for row in &topic.rows {
         let at = || format!("{} {}", topic.name, row.place());
-        let seq = row.header("formspool-seq").and_then(|text| text.parse().ok());
+        let seq = row
+            .header("formspool-seq")
+            .and_then(|text| text.parse().ok());
         let Some(seq) = seq else {
-            findings.add(Kind::Phantom, || format!("{}: no seq: {:?}", at(), row.headers));
+            findings.add(Kind::Phantom, || {
+                format!("{}: no seq: {:?}", at(), row.headers)
+            });
             continue;
         };
         if let Some(first) = seen.insert(seq, row.place()) {
-            findings.add(Kind::Doubled, || format!("{}: seq {seq} again, after {first}", at()));
+            findings.add(Kind::Doubled, || {
+                format!("{}: seq {seq} again, after {first}", at())
+            });
         } else if seq < last {
-            findings.add(Kind::Reordered, || format!("{}: seq {seq} after seq {last}", at()));
+            findings.add(Kind::Reordered, || {
+                format!("{}: seq {seq} after seq {last}", at())
+            });
         }
         last = last.max(seq);
         let Some(original) = expected.log.get(&seq) else {
-            findings.add(Kind::Phantom, || format!("{}: the log has no seq {seq}", at()));
+            findings.add(Kind::Phantom, || {
+                format!("{}: the log has no seq {seq}", at())
+            });
             continue;
         };
         if expected.parked.contains(&seq) {
-            findings.add(Kind::Phantom, || format!("{}: seq {seq} is parked, and there", at()));
+            findings.add(Kind::Phantom, || {
+                format!("{}: seq {seq} is parked, and there", at())
+            });
         }
         let wrong = wrong(row, original, expected);
         good += u64::from(wrong.is_empty());
@@ -118,7 +130,11 @@ pub(crate) fn check(topic: &Topic, expected: &Expected<'_>, findings: &mut Findi
         if !seen.contains_key(seq) && !expected.parked.contains(seq) {
             findings.add(Kind::Lost, || {
                 let (name, id) = (&topic.name, &original.id);
-                let part = if *seq > last { "beyond the end" } else { "in the middle" };
+                let part = if *seq > last {
+                    "beyond the end"
+                } else {
+                    "in the middle"
+                };
                 format!("{name}: seq {seq} ({id}) is in the log and not there ({part}, {last})")
             });
         }
@@ -141,7 +157,9 @@ fn wrong(row: &Shown, original: &Original, expected: &Expected<'_>) -> Vec<Strin
     if expected.is_replay {
         headers.push(("formspool-replay", "1"));
     } else if let Some(value) = row.header("formspool-replay") {
-        wrong.push(format!("formspool-replay is {value}, and nobody asked for one"));
+        wrong.push(format!(
+            "formspool-replay is {value}, and nobody asked for one"
+        ));
     }
     for (name, value) in headers {
         let found = row.header(name);
@@ -162,7 +180,9 @@ fn wrong(row: &Shown, original: &Original, expected: &Expected<'_>) -> Vec<Strin
     }
     if row.value != original.data {
         let (here, there) = (text(&row.value), text(&original.data));
-        wrong.push(format!("the value is {here:.200}, and {there:.200} in the log"));
+        wrong.push(format!(
+            "the value is {here:.200}, and {there:.200} in the log"
+        ));
     }
     wrong
 }

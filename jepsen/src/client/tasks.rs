@@ -44,10 +44,19 @@ impl Task {
             && lanes.all(|lane| lane == ("running", 0))
     }
 
+    /// What its sink tells about itself.
+    pub(crate) fn sink(&self) -> Value {
+        let lanes = self.lanes.iter();
+        lanes.map(|lane| lane.sink.clone()).collect()
+    }
+
     /// For people.
     pub(crate) fn words(&self) -> String {
         let (state, lag) = (&self.state, self.lag_records);
-        let why = self.last_error.as_ref().map_or("", |trouble| trouble.why.as_str());
+        let why = self
+            .last_error
+            .as_ref()
+            .map_or("", |trouble| trouble.why.as_str());
         format!("{state}, lag {lag} {why}")
     }
 }
@@ -75,7 +84,9 @@ pub(crate) async fn put(
     definition: &Value,
 ) -> anyhow::Result<Answer> {
     let call = Call::new(Method::PUT, format!("/v1/tasks/{name}"));
-    let call = call.header("content-type", JSON).body(definition.to_string());
+    let call = call
+        .header("content-type", JSON)
+        .body(definition.to_string());
     Ok(client.call(&call.bearer(token)).await?)
 }
 
@@ -149,9 +160,12 @@ mod tests {
         let status = |text: &str| serde_json::from_str::<Status>(text).unwrap();
         let task = &status(text).tasks[0];
         assert!(task.is_done());
-        assert_eq!(task.lanes[0].sink["fences"], 1);
+        assert_eq!(task.sink()[0]["fences"], 1);
         for (from, to) in [
-            (r#""state":"running","position""#, r#""state":"starting","position""#),
+            (
+                r#""state":"running","position""#,
+                r#""state":"starting","position""#,
+            ),
             (r#""lag_records":0,"oldest"#, r#""lag_records":1,"oldest"#),
             (r#""seq":3,"lag_records":0"#, r#""seq":3,"lag_records":2"#),
         ] {

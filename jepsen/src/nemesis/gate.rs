@@ -257,7 +257,9 @@ impl Trap {
 impl Drop for Trap {
     fn drop(&mut self) {
         let caught = &self.caught;
-        self.board.lock().retain(|other| !Arc::ptr_eq(other, caught));
+        self.board
+            .lock()
+            .retain(|other| !Arc::ptr_eq(other, caught));
         self.caught.fate.send_if_modified(|fate| {
             let is_open = matches!(fate, Fate::Hold | Fate::Cut);
             if is_open {

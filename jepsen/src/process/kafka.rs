@@ -55,7 +55,7 @@ pub(crate) const NAME_EXPIRY: Duration = Duration::from_secs(10);
 pub(crate) struct Brokers {
     home: PathBuf,
     libraries: PathBuf,
-    brokers: Vec<Broker>,
+    all: Vec<Broker>,
 }
 
 #[derive(Debug)]
@@ -106,13 +106,13 @@ impl Brokers {
         );
         std::fs::create_dir_all(&home)?;
         std::fs::write(home.join("log4j2.properties"), LOG4J)?;
-        let mut brokers = Vec::new();
+        let mut all = Vec::new();
         for (broker, (own, _)) in ports.iter().enumerate() {
             let folder = home.join(format!("broker-{}", broker + 1));
             std::fs::create_dir_all(&folder)?;
             let text = settings(&folder, broker, ports)?;
             std::fs::write(folder.join("server.properties"), text)?;
-            brokers.push(Broker {
+            all.push(Broker {
                 child: None,
                 folder,
                 direct: own.direct,
@@ -122,14 +122,14 @@ impl Brokers {
         let brokers = Self {
             home,
             libraries,
-            brokers,
+            all,
         };
         brokers.format().await?;
         Ok(brokers)
     }
 
     async fn format(&self) -> anyhow::Result<()> {
-        let children = self.brokers.iter().map(|broker| {
+        let children = self.all.iter().map(|broker| {
             let mut command = self.java();
             command.args(["kafka.tools.StorageTool", "format", "-t"]);
             // Any id does: each cluster is new.
@@ -179,7 +179,10 @@ impl Brokers {
         let own = self.broker_mut(broker)?;
         ensure!(own.child.is_none(), "broker {} runs already", broker + 1);
         let mut open = std::fs::OpenOptions::new();
-        let log = open.create(true).append(true).open(own.folder.join("log"))?;
+        let log = open
+            .create(true)
+            .append(true)
+            .open(own.folder.join("log"))?;
         command.args(JVM).arg("kafka.Kafka");
         command.arg(own.folder.join("server.properties"));
         command.stdout(log.try_clone()?).stderr(log);
@@ -193,7 +196,7 @@ impl Brokers {
         loop {
             self.must_live()?;
             let wrong = match self.layout().await {
-                Ok(layout) => layout.wrong(self.brokers.len()),
+                Ok(layout) => layout.wrong(self.all.len()),
                 Err(error) => Some(format!("{error:#}")),
             };
             let Some(wrong) = wrong else {
@@ -216,7 +219,7 @@ impl Brokers {
     /// Past everything, for the tester's own tools: those that run.
     pub(crate) fn bootstrap(&self) -> String {
         let up = |broker: &&Broker| broker.child.is_some() && !broker.is_paused;
-        let addresses = self.brokers.iter().filter(up);
+        let addresses = self.all.iter().filter(up);
         let addresses = addresses.map(|broker| broker.direct.to_string());
         addresses.collect::<Vec<_>>().join(",")
     }
@@ -267,7 +270,7 @@ impl Brokers {
 
     /// `SIGCONT` to all that are paused.
     pub(crate) fn resume(&mut self) -> anyhow::Result<()> {
-        for broker in self.brokers.iter_mut().filter(|broker| broker.is_paused) {
+        for broker in self.all.iter_mut().filter(|broker| broker.is_paused) {
             let child = broker.child.as_ref().context("the broker does not run")?;
             signal(child, Signal::CONT)?;
             broker.is_paused = false;
@@ -277,7 +280,7 @@ impl Brokers {
 
     /// None has ended by itself.
     pub(crate) fn must_live(&mut self) -> anyhow::Result<()> {
-        for (number, broker) in (1..).zip(&mut self.brokers) {
+        for (number, broker) in (1..).zip(&mut self.all) {
             let Some(child) = &mut broker.child else {
                 continue;
             };
@@ -290,21 +293,21 @@ impl Brokers {
     }
 
     pub(crate) fn numbers(&self) -> std::ops::Range<usize> {
-        0..self.brokers.len()
+        0..self.all.len()
     }
 
     pub(crate) fn is_running(&self, broker: usize) -> bool {
-        let broker = self.brokers.get(broker);
+        let broker = self.all.get(broker);
         broker.is_some_and(|broker| broker.child.is_some())
     }
 
     fn log_tails(&self) -> String {
-        let tails = self.brokers.iter().map(|broker| log_tail(&broker.folder));
+        let tails = self.all.iter().map(|broker| log_tail(&broker.folder));
         tails.collect::<Vec<_>>().join("\n")
     }
 
     fn broker_mut(&mut self, broker: usize) -> anyhow::Result<&mut Broker> {
-        self.brokers.get_mut(broker).context("no such broker")
+        self.all.get_mut(broker).context("no such broker")
     }
 
     fn take(&mut self, broker: usize) -> anyhow::Result<Child> {
@@ -330,11 +333,7 @@ fn log_tail(folder: &Path) -> String {
     String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()
 }
 
-fn settings(
-    folder: &Path,
-    broker: usize,
-    ports: &[(Ports, SocketAddr)],
-) -> anyhow::Result<String> {
+fn settings(folder: &Path, broker: usize, ports: &[(Ports, SocketAddr)]) -> anyhow::Result<String> {
     let (own, advertised) = ports.get(broker).context("no such broker")?;
     let voters = (1..).zip(ports);
     let voters = voters.map(|(number, (ports, _))| format!("{number}@{}", ports.control));

@@ -185,9 +185,8 @@ pub(crate) async fn follow_log(
     for _ in 0..CALLS_MAX {
         let after = log.last_key_value().map_or(0, |(seq, _)| *seq);
         let name = form.name();
-        let path = format!(
-            "/v1/forms/{name}/submissions?after={after}&limit={PAGE}&consistent=true"
-        );
+        let path =
+            format!("/v1/forms/{name}/submissions?after={after}&limit={PAGE}&consistent=true");
         let call = Call::get(path).bearer(token).header("accept", api::JSON);
         let answer = client.call(&call).await?;
         let status = answer.status;

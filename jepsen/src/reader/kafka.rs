@@ -21,6 +21,11 @@ use crate::process::kafka::tools::kcat;
 
 const READ_TIME: Duration = Duration::from_mins(1);
 
+/// Partition and offset.
+type Place = (i32, i64);
+/// The key and the value.
+type Record = (String, Vec<u8>);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isolation {
     Committed,
@@ -55,9 +60,21 @@ pub(crate) async fn read(
 ) -> anyhow::Result<Topic> {
     let level = format!("isolation.level={}", isolation.name());
     let args = [
-        "-C", "-J", "-q", "-e", "-o", "beginning", "-b", bootstrap, "-t", topic, "-X", &level,
+        "-C",
+        "-J",
+        "-q",
+        "-e",
+        "-o",
+        "beginning",
+        "-b",
+        bootstrap,
+        "-t",
+        topic,
+        "-X",
+        &level,
         // A read must not begin before it knows who leads.
-        "-X", "topic.metadata.refresh.interval.ms=1000",
+        "-X",
+        "topic.metadata.refresh.interval.ms=1000",
     ];
     let output = kcat(&args, None, READ_TIME).await;
     let output = output.with_context(|| format!("reading {topic}"))?;
@@ -93,11 +110,11 @@ fn shown(wire: WireRow) -> anyhow::Result<Shown> {
     })
 }
 
-/// What Kafka's own consumer shows, read committed: by partition and offset, the key and the value.
+/// What Kafka's own consumer shows, read committed.
 pub(crate) async fn consumed(
     brokers: &Brokers,
     topic: &str,
-) -> anyhow::Result<BTreeMap<(i32, i64), (String, Vec<u8>)>> {
+) -> anyhow::Result<BTreeMap<Place, Record>> {
     let printed = brokers.consume(topic, Isolation::Committed.name()).await?;
     let lines = printed.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty());
@@ -105,7 +122,7 @@ pub(crate) async fn consumed(
 }
 
 /// `Partition:1 TAB Offset:7 TAB headers TAB key TAB value`
-fn consumed_line(line: &[u8]) -> anyhow::Result<((i32, i64), (String, Vec<u8>))> {
+fn consumed_line(line: &[u8]) -> anyhow::Result<(Place, Record)> {
     let text = String::from_utf8_lossy(line).into_owned();
     let parts = line.splitn(5, |byte| *byte == b'\t').collect::<Vec<_>>();
     let [partition, offset, _, key, value] = parts[..] else {
@@ -120,24 +137,32 @@ fn consumed_line(line: &[u8]) -> anyhow::Result<((i32, i64), (String, Vec<u8>))>
         number(partition, "Partition:")?.parse()?,
         number(offset, "Offset:")?.parse()?,
     );
-    Ok((place, (String::from_utf8_lossy(key).into_owned(), value.to_vec())))
+    Ok((
+        place,
+        (String::from_utf8_lossy(key).into_owned(), value.to_vec()),
+    ))
 }
 
 /// Two clients show the same records.
-pub(crate) fn must_agree(
-    topic: &Topic,
-    consumed: &BTreeMap<(i32, i64), (String, Vec<u8>)>,
-) -> anyhow::Result<()> {
+pub(crate) fn must_agree(topic: &Topic, consumed: &BTreeMap<Place, Record>) -> anyhow::Result<()> {
     let own = topic.rows.iter().map(|row| {
         let key = row.key.clone().unwrap_or_else(|| "null".to_owned());
         ((row.partition, row.offset), (key, row.value.clone()))
     });
     let own = own.collect::<BTreeMap<_, _>>();
-    let differ = own.iter().find(|(place, record)| consumed.get(place) != Some(record));
+    let differ = own
+        .iter()
+        .find(|(place, record)| consumed.get(place) != Some(record));
     let name = &topic.name;
-    ensure!(differ.is_none(), "{name}: kcat shows {differ:?}, Kafka's own consumer does not");
+    ensure!(
+        differ.is_none(),
+        "{name}: kcat shows {differ:?}, Kafka's own consumer does not"
+    );
     let more = consumed.keys().find(|place| !own.contains_key(place));
-    ensure!(more.is_none(), "{name}: Kafka's own consumer shows {more:?}, kcat does not");
+    ensure!(
+        more.is_none(),
+        "{name}: Kafka's own consumer shows {more:?}, kcat does not"
+    );
     Ok(())
 }
 
@@ -155,14 +180,22 @@ pub(crate) fn sight(topic: &Topic, (bodies, form): (Bodies, Form)) -> Sight {
 }
 
 fn row(shown: &Shown, (bodies, form): (Bodies, Form)) -> anyhow::Result<Row> {
-    let header = |name: &str| shown.header(name).with_context(|| format!("no header {name}"));
+    let header = |name: &str| {
+        shown
+            .header(name)
+            .with_context(|| format!("no header {name}"))
+    };
     let data: Value = serde_json::from_slice(&shown.value).context("the value is no JSON")?;
     let marker = data.get(form.marker_field()).and_then(Value::as_str);
     Ok(Row {
         seq: header("formspool-seq")?.parse().context("formspool-seq")?,
         id: api::id(header("formspool-id")?)?,
         received_at: api::stamp(header("formspool-received-at")?)?,
-        index: Some(header("formspool-index")?.parse().context("formspool-index")?),
+        index: Some(
+            header("formspool-index")?
+                .parse()
+                .context("formspool-index")?,
+        ),
         marker: marker.and_then(|text| bodies.marker_of(form, text)),
         digest: digest::document(&data),
     })
@@ -178,8 +211,16 @@ mod tests {
     /// As kcat prints it.
     fn line(offset: i64, payload: &str) -> String {
         let headers = serde_json::json!([
-            "formspool-id", ID, "formspool-form", "jepsen", "formspool-seq", "3",
-            "formspool-index", "9", "formspool-received-at", "2026-11-24T21:57:34.123Z",
+            "formspool-id",
+            ID,
+            "formspool-form",
+            "jepsen",
+            "formspool-seq",
+            "3",
+            "formspool-index",
+            "9",
+            "formspool-received-at",
+            "2026-11-24T21:57:34.123Z",
         ]);
         let line = serde_json::json!({
             "topic": "jepsen", "partition": 1, "offset": offset, "tstype": "create",

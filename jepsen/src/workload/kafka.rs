@@ -29,6 +29,7 @@ use fault::Fault;
 use lab::Lab;
 
 const NODES: usize = 3;
+const LIBRARIES: &str = "target/peers/kafka";
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Plan {
@@ -36,7 +37,7 @@ pub(crate) struct Plan {
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) faults: Vec<Fault>,
     /// Where Kafka's libraries are (`deploy/dev/setup.sh kafka` lays them down).
-    #[arg(long, default_value = "target/peers/kafka")]
+    #[arg(long, default_value = LIBRARIES)]
     pub(crate) libraries: std::path::PathBuf,
     /// How many brokers: 1 or 3.
     #[arg(long, default_value_t = 3)]
@@ -59,10 +60,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// One node and one broker, for one fault.
-    pub(crate) fn short(libraries: &std::path::Path, fault: Fault) -> Self {
+    pub(crate) fn short(fault: Fault) -> Self {
         Self {
             faults: vec![fault],
-            libraries: libraries.to_owned(),
+            libraries: LIBRARIES.into(),
             brokers: 1,
             kills: 5,
             pause_s: 12,
@@ -139,7 +140,7 @@ pub(crate) async fn drive(
     if let Some((run, cluster)) = three
         && report.findings.is_clean()
     {
-        let stage = Box::pin(three::run(options, plan, lab, (run, cluster, &of_three))).await?;
+        let stage = Box::pin(three::run(plan, lab, (run, cluster, &of_three))).await?;
         report.absorb(stage);
     }
     Ok(report)

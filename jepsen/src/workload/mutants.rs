@@ -7,7 +7,9 @@
 use crate::checker::findings::Kind;
 use crate::process::disk::must_be_possible;
 use crate::report::Report;
-use crate::workload::{Options, clash, crash, forget, posts, power, synced, told};
+use crate::workload::kafka::fault::Fault;
+use crate::workload::kafka::lab::Lab;
+use crate::workload::{Options, clash, crash, forget, kafka, posts, power, synced, told};
 
 /// A workload short enough to be run once a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ enum Short {
     Synced,
     /// Where disks can be made.
     Power,
+    /// At a real broker.
+    Kafka(Fault),
 }
 
 struct Mutant {
@@ -26,7 +30,7 @@ struct Mutant {
     by: &'static [(Short, &'static [Kind])],
 }
 
-const ALL: [Mutant; 12] = [
+const ALL: [Mutant; 20] = [
     Mutant {
         name: "skip-idempotency",
         by: &[(Short::Once, &[Kind::Doubled])],
@@ -82,6 +86,44 @@ const ALL: [Mutant; 12] = [
         name: "skip-sync",
         by: &[(Short::Power, &[Kind::Lost])],
     },
+    Mutant {
+        name: "cursor-not-reread",
+        by: &[
+            (Short::Kafka(Fault::ReplyLost), &[Kind::Doubled]),
+            (Short::Kafka(Fault::NameGone), &[Kind::Doubled]),
+        ],
+    },
+    Mutant {
+        name: "cursor-before-fence",
+        by: &[(Short::Kafka(Fault::Twin), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "cursor-outside",
+        by: &[(Short::Kafka(Fault::KillUnseen), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "own-cursor",
+        by: &[(Short::Kafka(Fault::KillUnseen), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "shared-control",
+        by: &[(
+            Short::Kafka(Fault::TwoTasks),
+            &[Kind::Doubled, Kind::Outage],
+        )],
+    },
+    Mutant {
+        name: "park-late",
+        by: &[(Short::Kafka(Fault::Poison), &[Kind::Lost])],
+    },
+    Mutant {
+        name: "seek-same-life",
+        by: &[(Short::Kafka(Fault::Seek), &[Kind::Lost])],
+    },
+    Mutant {
+        name: "task-reborn",
+        by: &[(Short::Kafka(Fault::Reborn), &[Kind::Lost])],
+    },
 ];
 /// One of the log, one of the state, one of the sheet.
 const THREE: usize = 3;
@@ -89,7 +131,9 @@ const THREE: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     Three,
+    /// But those of Kafka.
     All,
+    Kafka,
     One(String),
 }
 
@@ -99,7 +143,8 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
         .enumerate()
         .filter(|(place, mutant)| match which {
             Which::Three => *place < THREE,
-            Which::All => true,
+            Which::All => !mutant.needs_kafka(),
+            Which::Kafka => mutant.needs_kafka(),
             Which::One(name) => mutant.name == name,
         });
     let mut chosen = chosen.map(|(_, mutant)| mutant).collect::<Vec<_>>();
@@ -117,12 +162,13 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
             control.push(*short);
         }
     }
+    let mut lab = None;
     for short in control {
-        let sound = Box::pin(short.run(&Options {
+        let sound = Options {
             mutant: None,
             ..options.clone()
-        }))
-        .await?;
+        };
+        let sound = Box::pin(short.run(&sound, &mut lab)).await?;
         anyhow::ensure!(
             sound.is_pass(),
             "without a mutant it fails too:\n{}",
@@ -131,7 +177,7 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
     }
     let mut caught = 0;
     for mutant in &chosen {
-        let by = Box::pin(hunt(options, mutant)).await;
+        let by = Box::pin(hunt(options, mutant, &mut lab)).await;
         let words = match &by {
             Ok(by) => {
                 caught += 1;
@@ -154,7 +200,7 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
 }
 
 /// Answers which checker caught it, in which workload.
-async fn hunt(options: &Options, mutant: &Mutant) -> anyhow::Result<String> {
+async fn hunt(options: &Options, mutant: &Mutant, lab: &mut Option<Lab>) -> anyhow::Result<String> {
     let name = Some(mutant.name.to_owned());
     let options = Options {
         mutant: name,
@@ -162,7 +208,7 @@ async fn hunt(options: &Options, mutant: &Mutant) -> anyhow::Result<String> {
     };
     let mut seen = Vec::new();
     for (short, kinds) in mutant.by {
-        let result = Box::pin(short.run(&options)).await;
+        let result = Box::pin(short.run(&options, lab)).await;
         let report = told(short.name(), options.seed, result)?;
         let found = report
             .findings
@@ -181,6 +227,11 @@ async fn hunt(options: &Options, mutant: &Mutant) -> anyhow::Result<String> {
 impl Mutant {
     fn needs_a_disk(&self) -> bool {
         self.by.iter().all(|(short, _)| *short == Short::Power)
+    }
+
+    fn needs_kafka(&self) -> bool {
+        let mut by = self.by.iter();
+        by.all(|(short, _)| matches!(short, Short::Kafka(_)))
     }
 
     /// One is tried twice.
@@ -209,11 +260,21 @@ impl Short {
             Self::Clash => "clash",
             Self::Synced => "synced",
             Self::Power => "power",
+            Self::Kafka(fault) => fault.name(),
         }
     }
 
-    async fn run(self, options: &Options) -> anyhow::Result<Report> {
+    /// Brokers that were started for one are there for the next.
+    async fn run(self, options: &Options, lab: &mut Option<Lab>) -> anyhow::Result<Report> {
         match self {
+            Self::Kafka(fault) => {
+                let plan = kafka::Plan::short(fault);
+                let lab = match lab {
+                    Some(lab) => lab,
+                    None => lab.insert(Lab::start(options, &plan, None).await?),
+                };
+                Box::pin(kafka::drive(options, &plan, lab, None)).await
+            }
             Self::Crash => {
                 let plan = crash::Plan {
                     kills: 5,

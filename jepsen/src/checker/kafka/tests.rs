@@ -80,6 +80,10 @@ impl Mirror {
     }
 }
 
+fn replay() -> (String, String) {
+    ("formspool-replay".to_owned(), "1".to_owned())
+}
+
 #[test]
 fn a_faithful_topic_pleases_and_so_does_an_empty_one_of_nothing() {
     assert_eq!(Mirror::good(20).kinds(), []);
@@ -134,7 +138,7 @@ fn every_part_of_a_record_is_compared() {
         |row| row.headers[4].1.push('x'),
         |row| drop(row.headers.remove(5)),
         |row| row.headers.push(row.headers[5].clone()),
-        |row| row.headers.push(("formspool-replay".to_owned(), "1".to_owned())),
+        |row| row.headers.push(replay()),
     ];
     for (number, spoil) in spoils.iter().enumerate() {
         let mut mirror = Mirror::good(5);
@@ -165,7 +169,7 @@ fn a_replay_says_so_and_is_judged_by_itself() {
     mirror.is_replay = true;
     assert_eq!(mirror.kinds(), [(Kind::Altered, 4)]);
     for row in &mut mirror.topic.rows {
-        row.headers.push(("formspool-replay".to_owned(), "1".to_owned()));
+        row.headers.push(replay());
     }
     assert_eq!(mirror.kinds(), []);
 }
@@ -190,7 +194,10 @@ fn keys_are_placed_as_java_places_them() {
         ("foobar", -790_332_482),
         ("a-little-bit-long-string", -985_981_536),
         ("a-little-bit-longer-string", -1_486_304_829),
-        ("lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8", -58_897_971),
+        (
+            "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8",
+            -58_897_971,
+        ),
         ("abc", 479_470_107),
     ];
     for (key, hash) in vectors {

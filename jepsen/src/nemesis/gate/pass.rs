@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,12 +19,15 @@ const FRAME_LEN_MAX: usize = 128 << 20; // as Kafka's own limit
 /// What was held back is answered within this, also when nobody waits for the answer any more.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
+/// A request without a reply yet, and the trap that it was in.
+type Asked = (Request, Option<Arc<Caught>>);
+
 /// What both ways of one connection share.
 #[derive(Debug)]
 struct Shared {
     board: Arc<Board>,
-    /// Requests without a reply, by correlation, and the trap that each was in.
-    open: Mutex<HashMap<i32, (Request, Option<Arc<Caught>>)>>,
+    /// By correlation.
+    open: Mutex<HashMap<i32, Asked>>,
     /// How many replies have come.
     replies: watch::Sender<u64>,
     /// The product's side has ended.
@@ -80,7 +83,9 @@ async fn requests(from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) 
         };
         let Some(frame) = frame else { break };
         let request = wire::request(body(&frame));
-        let trap = request.as_ref().and_then(|request| shared.board.catch(Way::Request, request));
+        let trap = request
+            .as_ref()
+            .and_then(|request| shared.board.catch(Way::Request, request));
         if let Some(trap) = &trap {
             was_held = true;
             let is_passed = held(trap, || {
@@ -215,7 +220,7 @@ fn body(frame: &[u8]) -> &[u8] {
 }
 
 impl Shared {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<i32, (Request, Option<Arc<Caught>>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<i32, Asked>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -89,7 +89,9 @@ async fn reply(stream: &mut TcpStream) -> Option<u8> {
 async fn all_passes_and_only_the_bait_is_caught_until_it_is_let_go() {
     let broker = Broker::new().await;
     let mut client = broker.connect().await;
-    let trap = broker.gates.set(Bait::first(Way::Request, Api::EndTxn, "mine").behind(1));
+    let trap = broker
+        .gates
+        .set(Bait::first(Way::Request, Api::EndTxn, "mine").behind(1));
     for (correlation, id) in [(1, "other"), (2, "mine")] {
         client.write_all(&end(correlation, id)).await.unwrap();
         assert_eq!(reply(&mut client).await, Some(correlation));
@@ -111,7 +113,9 @@ async fn what_is_held_arrives_though_the_product_is_long_gone() {
     for is_cut in [false, true] {
         let broker = Broker::new().await;
         let mut client = broker.connect().await;
-        let trap = broker.gates.set(Bait::first(Way::Request, Api::EndTxn, "mine"));
+        let trap = broker
+            .gates
+            .set(Bait::first(Way::Request, Api::EndTxn, "mine"));
         client.write_all(&end(1, "mine")).await.unwrap();
         assert!(trap.caught(SOON).await);
         if is_cut {
@@ -149,16 +153,23 @@ async fn what_is_dropped_never_arrives_and_ends_its_connection() {
 async fn what_is_only_seen_is_not_held_and_a_trap_that_goes_lets_go() {
     let broker = Broker::new().await;
     let mut client = broker.connect().await;
-    let seen = broker.gates.set(Bait::first(Way::Reply, Api::EndTxn, "mine").seen_only());
+    let seen = broker
+        .gates
+        .set(Bait::first(Way::Reply, Api::EndTxn, "mine").seen_only());
     client.write_all(&end(1, "mine")).await.unwrap();
     assert_eq!(reply(&mut client).await, Some(1));
     assert!(seen.caught(SOON).await);
     assert_eq!(seen.answer(SOON).await, Some(ERROR));
-    let all = broker.gates.set(Bait::first(Way::Request, Api::EndTxn, "mine").every());
+    let all = broker
+        .gates
+        .set(Bait::first(Way::Request, Api::EndTxn, "mine").every());
     let mut second = broker.connect().await;
     client.write_all(&end(2, "mine")).await.unwrap();
     second.write_all(&end(3, "mine")).await.unwrap();
     assert!(all.caught_so_many(2, SOON).await);
     drop(all);
-    assert_eq!((reply(&mut client).await, reply(&mut second).await), (Some(2), Some(3)));
+    assert_eq!(
+        (reply(&mut client).await, reply(&mut second).await),
+        (Some(2), Some(3))
+    );
 }

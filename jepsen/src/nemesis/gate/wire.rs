@@ -175,7 +175,13 @@ mod tests {
         };
         assert_eq!(request(&end(true)), Some(expected.clone()));
         let is_commit = false;
-        assert_eq!(request(&end(false)), Some(Request { is_commit, ..expected }));
+        assert_eq!(
+            request(&end(false)),
+            Some(Request {
+                is_commit,
+                ..expected
+            })
+        );
     }
 
     #[test]
@@ -184,7 +190,10 @@ mod tests {
         let mut frame = vec![0, 22, 0, 4, 0, 0, 0, 7, 0, 1, b'c', 1, 0, 2, 8, 8];
         frame.extend([4, b'a', b'b', b'c', 0, 0, 0, 1]);
         let found = request(&frame).unwrap();
-        assert_eq!((found.api, found.id.as_deref()), (Api::InitProducerId, Some("abc")));
+        assert_eq!(
+            (found.api, found.id.as_deref()),
+            (Api::InitProducerId, Some("abc"))
+        );
         // A null id, as of one that is only idempotent.
         let null = [0, 22, 0, 4, 0, 0, 0, 7, 255, 255, 0, 0];
         assert_eq!(request(&null).unwrap().id, None);
@@ -203,7 +212,10 @@ mod tests {
     #[test]
     fn a_reply_names_its_request_and_its_error() {
         let reply = [0, 0, 0, 9, 0, 0, 0, 0, 0, 47];
-        assert_eq!((correlation(&reply), end_error(&reply, 1)), (Some(9), Some(47)));
+        assert_eq!(
+            (correlation(&reply), end_error(&reply, 1)),
+            (Some(9), Some(47))
+        );
         assert_eq!(correlation(&[0, 0]), None);
     }
 }

@@ -28,10 +28,9 @@ pub(crate) struct Layout {
     topics: Vec<Topic>,
 }
 
+/// A broker; which one is told elsewhere.
 #[derive(Clone, Copy, Debug, Deserialize)]
-struct Named {
-    id: i64,
-}
+struct Named {}
 
 #[derive(Clone, Debug, Deserialize)]
 struct Topic {
@@ -42,7 +41,8 @@ struct Topic {
 
 #[derive(Clone, Debug, Deserialize)]
 struct Partition {
-    partition: i64,
+    #[serde(rename = "partition")]
+    number: i64,
     leader: i64,
     replicas: Vec<Named>,
     isrs: Vec<Named>,
@@ -64,17 +64,13 @@ impl Layout {
         lame.map(|(topic, partition)| format!("{topic} {partition:?}"))
     }
 
-    pub(crate) fn has_topic(&self, name: &str) -> bool {
-        self.topics.iter().any(|topic| topic.topic == name)
-    }
-
     /// The broker, from 0, that coordinates this transactional id: it leads the id's partition.
     pub(crate) fn coordinator(&self, id: &str) -> anyhow::Result<usize> {
         let states = self.topics.iter().find(|topic| topic.topic == STATES);
         let states = states.context("no transaction was ever begun")?;
         let partition = partition_of(id, states.partitions.len());
         let mut all = states.partitions.iter();
-        let found = all.find(|own| usize::try_from(own.partition) == Ok(partition));
+        let found = all.find(|own| usize::try_from(own.number) == Ok(partition));
         let leader = found.context("no such partition")?.leader;
         usize::try_from(leader - 1).context("nobody coordinates")
     }
@@ -112,7 +108,8 @@ pub(crate) async fn kcat(
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let run = async {
         let child = command.spawn();
-        let mut child = child.context("cannot start kcat: deploy/dev/setup.sh kafka installs it")?;
+        let mut child =
+            child.context("cannot start kcat: deploy/dev/setup.sh kafka installs it")?;
         if let (Some(input), Some(mut pipe)) = (input, child.stdin.take()) {
             pipe.write_all(input).await?;
         }
@@ -175,7 +172,10 @@ impl Brokers {
         command.arg("list");
         let printed = done(command).await?.stdout;
         let text = String::from_utf8_lossy(&printed).into_owned();
-        let names = text.lines().skip(1).filter_map(|line| line.split_whitespace().next());
+        let names = text
+            .lines()
+            .skip(1)
+            .filter_map(|line| line.split_whitespace().next());
         Ok(names.map(str::to_owned).collect())
     }
 
@@ -226,7 +226,7 @@ mod tests {
         assert!(layout.wrong(3).unwrap().contains("2 of 3"));
         let lame = LISTED.replace(r#""isrs":[{"id":2},{"id":1}]"#, r#""isrs":[{"id":2}]"#);
         let lame: Layout = serde_json::from_str(&lame).unwrap();
-        assert!(lame.wrong(2).unwrap().contains("partition: 1"));
+        assert!(lame.wrong(2).unwrap().contains("number: 1"));
     }
 
     #[test]

@@ -27,7 +27,10 @@ pub(super) async fn run(lab: &mut Lab, say: Say, report: &mut Report) -> anyhow:
     let count = async |isolation| anyhow::Ok(read(&direct, &topic, isolation).await?.rows.len());
 
     produce(&product, &topic, Some(ID), "one\ntwo\n").await?;
-    ensure!(count(Isolation::Committed).await? == 2, "what is committed is not seen");
+    ensure!(
+        count(Isolation::Committed).await? == 2,
+        "what is committed is not seen"
+    );
 
     let trap = lab.gates.set(Bait::first(Way::Request, Api::EndTxn, ID));
     {
@@ -39,8 +42,14 @@ pub(super) async fn run(lab: &mut Lab, say: Say, report: &mut Report) -> anyhow:
         }
     }
     produce(&direct, &topic, None, "four\n").await?;
-    ensure!(count(Isolation::Uncommitted).await? == 4, "an open transaction is not seen");
-    ensure!(count(Isolation::Committed).await? < 4, "an open transaction is seen as committed");
+    ensure!(
+        count(Isolation::Uncommitted).await? == 4,
+        "an open transaction is not seen"
+    );
+    ensure!(
+        count(Isolation::Committed).await? < 4,
+        "an open transaction is seen as committed"
+    );
     trap.drop_it();
 
     fence(&direct, &topic, ID).await?;
@@ -53,7 +62,10 @@ pub(super) async fn run(lab: &mut Lab, say: Say, report: &mut Report) -> anyhow:
         "what was aborted is not told from what was committed: {committed:?}"
     );
     must_agree(&committed, &consumed(&lab.brokers, &topic).await?)?;
-    report.fact("canary", "both readers see what is committed, and one what is not");
+    report.fact(
+        "canary",
+        "both readers see what is committed, and one what is not",
+    );
     say.progress("kafka: canary: the instruments see what they must");
     Ok(())
 }

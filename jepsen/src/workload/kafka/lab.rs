@@ -44,7 +44,9 @@ impl Lab {
         let mut brokers = Brokers::new(home, &plan.libraries, &ports).await?;
         let time = brokers.start().await?;
         let (count, ms) = (plan.brokers, time.as_millis());
-        options.say.progress(&format!("kafka: {count} brokers are ready after {ms} ms"));
+        options
+            .say
+            .progress(&format!("kafka: {count} brokers are ready after {ms} ms"));
         Ok(Self {
             gates,
             brokers,

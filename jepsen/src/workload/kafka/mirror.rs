@@ -19,13 +19,15 @@ use crate::client::cluster::view;
 use crate::client::tasks::{self, Task};
 use crate::form::{Bodies, Form};
 use crate::reader::http::follow_log;
-use crate::reader::kafka::{Isolation, read, sight};
+use crate::reader::kafka::{Isolation, consumed, must_agree, read, sight};
+use crate::report::Report;
 use crate::workload::kafka::lab::Lab;
 
 pub(super) const PARTITIONS: u32 = 3;
 const LOOK: Duration = Duration::from_millis(100);
 /// A commit is seen by readers within this after the node knows of it.
 const SEEN_TIME: Duration = Duration::from_secs(10);
+const END_TIME: Duration = Duration::from_mins(1);
 const CALL_TIME: Duration = Duration::from_secs(5);
 
 /// Where a node answers, and with which token.
@@ -240,6 +242,24 @@ impl Mirror {
     pub(super) fn forget(&mut self) {
         self.ends.clear();
         self.hidden.clear();
+    }
+
+    /// All is delivered, and Kafka's own consumer shows the same as kcat. What the task tells
+    /// about itself is noted.
+    pub(super) async fn conclude(
+        &self,
+        desk: &mut Desk,
+        lab: &Lab,
+        (fact, report): (&'static str, &mut Report),
+    ) -> anyhow::Result<()> {
+        let what = ("the end", END_TIME);
+        self.delivered(desk, what, &mut report.findings).await;
+        report.fact(fact, desk.task(&self.task).await?.sink());
+        for form in &self.forms {
+            let topic = self.committed(lab, *form).await?;
+            must_agree(&topic, &consumed(&lab.brokers, &topic.name).await?)?;
+        }
+        Ok(())
     }
 
     /// What the committed reading shows, as any other reader's.

@@ -17,7 +17,6 @@ use crate::history::What;
 use crate::nemesis::gate::{Api, Bait, Trap, Way};
 use crate::process::Node;
 use crate::process::site::Site;
-use crate::reader::kafka::{consumed, must_agree};
 use crate::report::Report;
 use crate::workload::fleet::{Crew, Fleet};
 use crate::workload::kafka::Plan;
@@ -96,7 +95,9 @@ pub(super) async fn run(
     match one.drive(faults).await {
         Ok(()) => one.finish().await,
         Err(error) => {
-            let One { fleet, node, run, .. } = one;
+            let One {
+                fleet, node, run, ..
+            } = one;
             drop((fleet, node));
             Err(keep(run, error))
         }
@@ -172,16 +173,27 @@ impl One<'_> {
         self.fleet.phase.send_replace(Phase::Up(self.laid));
         if !self.fleet.wait_for_load(before).await {
             let name = fault.name();
-            anyhow::bail!("{name}: nothing is acknowledged: {}", self.run.site.log_tail());
+            anyhow::bail!(
+                "{name}: nothing is acknowledged: {}",
+                self.run.site.log_tail()
+            );
         }
-        self.node.must_live().with_context(|| self.run.site.log_tail())
+        self.node
+            .must_live()
+            .with_context(|| self.run.site.log_tail())
     }
 
     /// Nothing is posted any more, and nothing is under way.
     async fn quiet(&mut self, name: &str) {
         self.fleet.phase.send_replace(Phase::Down);
         let end = Instant::now() + QUIET_TIME;
-        while self.fleet.gauge.under_way.load(std::sync::atomic::Ordering::Relaxed) > 0 {
+        while self
+            .fleet
+            .gauge
+            .under_way
+            .load(std::sync::atomic::Ordering::Relaxed)
+            > 0
+        {
             if Instant::now() > end {
                 let words = || format!("{name}: posts are without an answer");
                 self.run.report.findings.add(Kind::Answer, words);
@@ -207,11 +219,18 @@ impl One<'_> {
         let mut desk = self.desk()?;
         let (started, time) = (Instant::now(), self.deliver_time());
         let findings = &mut self.run.report.findings;
-        self.mirror.delivered(&mut desk, (name, time), findings).await;
+        self.mirror
+            .delivered(&mut desk, (name, time), findings)
+            .await;
         let waited = started.elapsed().as_secs_f32();
-        let verdict = self.mirror.judge(&mut desk, self.lab, &BTreeSet::new(), findings).await?;
+        let verdict = self
+            .mirror
+            .judge(&mut desk, self.lab, &BTreeSet::new(), findings)
+            .await?;
         let (good, aborted) = (verdict.good, verdict.aborted);
-        Ok(format!("done after {waited:.1} s, {good} as they must be, {aborted} aborted"))
+        Ok(format!(
+            "done after {waited:.1} s, {good} as they must be, {aborted} aborted"
+        ))
     }
 
     /// Judges another task than the main one, when it says that it is done.
@@ -308,12 +327,10 @@ impl One<'_> {
         run.progress("reading everything");
         if was_clean {
             let mut desk = Desk::new(node.address, run.site.token()?);
-            let findings = &mut run.report.findings;
-            mirror.delivered(&mut desk, ("the end", DELIVER_TIME), findings).await;
-            for form in FORMS {
-                let topic = mirror.committed(lab, form).await?;
-                must_agree(&topic, &consumed(&lab.brokers, &topic.name).await?)?;
-            }
+            let fact = "one node says of its task";
+            mirror
+                .conclude(&mut desk, lab, (fact, &mut run.report))
+                .await?;
         }
         let mut reader = run.reader(&node)?;
         for form in FORMS.into_iter().chain([Form::Quiet]) {

@@ -15,10 +15,9 @@ use crate::checker::check_all;
 use crate::checker::findings::Kind;
 use crate::client::Client;
 use crate::client::tasks::Task;
-use crate::nemesis::{self, Laid};
+use crate::nemesis;
 use crate::process::cluster::{Cluster, Layout};
 use crate::reader::http::Reader;
-use crate::reader::kafka::{consumed, must_agree};
 use crate::report::Report;
 use crate::workload::fleet::{Crew, Fleet};
 use crate::workload::kafka::fault::Fault;
@@ -71,7 +70,6 @@ struct Three<'a> {
 }
 
 pub(super) async fn run(
-    options: &Options,
     plan: &Plan,
     lab: &mut Lab,
     (run, mut cluster, faults): (Run, Cluster, &[Fault]),
@@ -112,7 +110,7 @@ pub(super) async fn run(
         plan,
         laid: 0,
     };
-    let driven = three.drive(options, faults).await;
+    let driven = three.drive(faults).await;
     match driven {
         Ok(()) => three.finish().await,
         Err(error) => {
@@ -132,10 +130,10 @@ async fn desk(cluster: &Cluster) -> anyhow::Result<Desk> {
 }
 
 impl Three<'_> {
-    async fn drive(&mut self, options: &Options, faults: &[Fault]) -> anyhow::Result<()> {
+    async fn drive(&mut self, faults: &[Fault]) -> anyhow::Result<()> {
         for fault in faults {
             let started = Instant::now();
-            let words = Box::pin(self.round(options, *fault)).await;
+            let words = Box::pin(self.round(*fault)).await;
             let words = words.with_context(|| fault.name())?;
             let seconds = started.elapsed().as_secs_f32();
             let words = format!("{seconds:.1} s; {words}");
@@ -149,7 +147,7 @@ impl Three<'_> {
         Ok(())
     }
 
-    async fn round(&mut self, options: &Options, fault: Fault) -> anyhow::Result<String> {
+    async fn round(&mut self, fault: Fault) -> anyhow::Result<String> {
         let name = fault.name();
         let before = self.fleet.gauge.acks();
         self.fleet.phase.send_replace(Phase::Up(self.laid));
@@ -164,7 +162,7 @@ impl Three<'_> {
         let during = self.fleet.gauge.acks() - acks;
         self.lab.brokers.whole().await?;
         self.quiet(name).await;
-        let judged = self.judge(options, name).await?;
+        let judged = self.judge(name).await?;
         self.laid += 1;
         let report = &mut self.run.report;
         report.demand(&format!("receipts during {name}"), during, 1);
@@ -174,20 +172,22 @@ impl Three<'_> {
     /// A fault that the cluster's own nemesis lays and heals.
     async fn nodes(&mut self, nodes: nemesis::Fault, fault: Fault) -> anyhow::Result<String> {
         let laid = nodes.lay(&mut self.cluster, &mut self.run.dice).await?;
-        self.run.progress(format!("{}: {}", fault.name(), laid.words));
+        self.run
+            .progress(format!("{}: {}", fault.name(), laid.words));
         let hold = if fault == Fault::LeaderPaused {
             self.plan.pause()
         } else {
             HOLD
         };
         self.hold(hold).await?;
-        let healed = nodes.heal(&laid, &mut self.cluster, &self.run.history).await?;
+        let healed = nodes
+            .heal(&laid, &mut self.cluster, &self.run.history)
+            .await?;
         if fault.is_of_the_net() {
             let name = format!("frames dropped by {}", fault.name());
             self.run.report.demand(&name, healed.dropped, 1);
         }
-        let Laid { words, .. } = laid;
-        Ok(format!("{words}, {}", healed.words))
+        Ok(format!("{}, {}", laid.words, healed.words))
     }
 
     async fn brokers(&mut self, fault: Fault) -> anyhow::Result<String> {
@@ -224,7 +224,10 @@ impl Three<'_> {
                 let moved = u64::from(next != coordinator);
                 self.run.report.demand("coordinators moved", moved, 1);
                 self.lab.brokers.start().await?;
-                Ok(format!("broker {number} was killed, {} coordinated", next + 1))
+                Ok(format!(
+                    "broker {number} was killed, {} coordinated",
+                    next + 1
+                ))
             }
             Fault::BrokersRestarted => {
                 for broker in brokers.numbers() {
@@ -279,7 +282,7 @@ impl Three<'_> {
     }
 
     /// Who leads may change while it is waited for: it is asked anew who that is.
-    async fn judge(&mut self, _: &Options, name: &str) -> anyhow::Result<String> {
+    async fn judge(&mut self, name: &str) -> anyhow::Result<String> {
         let started = Instant::now();
         let mut said = String::new();
         while started.elapsed() < DELIVER_TIME {
@@ -301,7 +304,9 @@ impl Three<'_> {
         let none = BTreeSet::new();
         let verdict = self.mirror.judge(desk, self.lab, &none, findings).await?;
         let (good, aborted) = (verdict.good, verdict.aborted);
-        Ok(format!("done after {waited:.1} s, {good} as they must be, {aborted} aborted"))
+        Ok(format!(
+            "done after {waited:.1} s, {good} as they must be, {aborted} aborted"
+        ))
     }
 
     async fn finish(self) -> anyhow::Result<Report> {
@@ -320,12 +325,10 @@ impl Three<'_> {
         let (address, token) = (cluster.member(leader)?.site.http, cluster.token()?);
         if was_clean {
             let mut desk = Desk::new(address, token.clone());
-            let findings = &mut run.report.findings;
-            mirror.delivered(&mut desk, ("the end", DELIVER_TIME), findings).await;
-            for form in FORMS {
-                let topic = mirror.committed(lab, form).await?;
-                must_agree(&topic, &consumed(&lab.brokers, &topic.name).await?)?;
-            }
+            let fact = "three nodes say of their task";
+            mirror
+                .conclude(&mut desk, lab, (fact, &mut run.report))
+                .await?;
         }
         let mut reader = Reader::new(Client::new(address), token, run.bodies);
         for form in FORMS {

@@ -76,9 +76,12 @@ pub(super) async fn late(one: &mut One<'_>) -> anyhow::Result<String> {
             }
         };
         followed.await;
-        let rest = Bait::first(Way::Request, Api::Produce, &id).behind(1).every();
+        let rest = Bait::first(Way::Request, Api::Produce, &id)
+            .behind(1)
+            .every();
         let rest = one.lab.gates.set(rest);
-        one.must_catch(&rest, "the rest of a later transaction").await;
+        one.must_catch(&rest, "the rest of a later transaction")
+            .await;
         late.let_go();
         answers.push(late.answer(ANSWER_TIME).await);
         rest.let_go();

@@ -54,9 +54,7 @@ pub(super) async fn all(one: &mut One<'_>) -> anyhow::Result<String> {
     }
     let name = "kills in the midst of a transaction";
     one.run.report.demand(name, fell.into(), kills.into());
-    Ok(format!(
-        "killed {fell} times in the midst of a transaction"
-    ))
+    Ok(format!("killed {fell} times in the midst of a transaction"))
 }
 
 pub(super) async fn unseen(one: &mut One<'_>) -> anyhow::Result<String> {

@@ -21,7 +21,8 @@ pub(super) async fn seek(one: &mut One<'_>) -> anyhow::Result<String> {
     one.post(FEW).await?;
     let mut desk = one.desk()?;
     mirror.define(&mut desk).await?;
-    one.judge_other(&mut mirror, "before the seek", &none).await?;
+    one.judge_other(&mut mirror, "before the seek", &none)
+        .await?;
     mirror.begin_anew(one.lab).await?;
 
     let end = Bait::first(Way::Request, Api::EndTxn, &mirror.id());
@@ -33,11 +34,16 @@ pub(super) async fn seek(one: &mut One<'_>) -> anyhow::Result<String> {
     one.node.kill().await?;
     end.drop_it();
     one.start().await?;
-    one.run.report.demand("transactions of a seek", is_caught.into(), 1);
-    let good = one.judge_other(&mut mirror, "behind the seek", &none).await?;
+    one.run
+        .report
+        .demand("transactions of a seek", is_caught.into(), 1);
+    let good = one
+        .judge_other(&mut mirror, "behind the seek", &none)
+        .await?;
     // Once more, so that the new life is not undone by the next start.
     one.restart().await?;
-    one.judge_other(&mut mirror, "a start behind the seek", &none).await?;
+    one.judge_other(&mut mirror, "a start behind the seek", &none)
+        .await?;
     one.forget(&mirror).await?;
     Ok(format!("{good} sent once more"))
 }
@@ -49,13 +55,17 @@ pub(super) async fn reborn(one: &mut One<'_>) -> anyhow::Result<String> {
     one.post(FEW).await?;
     let mut desk = one.desk()?;
     mirror.define(&mut desk).await?;
-    one.judge_other(&mut mirror, "the first life", &none).await?;
+    one.judge_other(&mut mirror, "the first life", &none)
+        .await?;
     mirror.begin_anew(one.lab).await?;
     tasks::delete(&mut desk.client, &desk.token, &mirror.task).await?;
     mirror.define(&mut desk).await?;
-    let good = one.judge_other(&mut mirror, "the second life", &none).await?;
+    let good = one
+        .judge_other(&mut mirror, "the second life", &none)
+        .await?;
     one.restart().await?;
-    one.judge_other(&mut mirror, "a start in the second life", &none).await?;
+    one.judge_other(&mut mirror, "a start in the second life", &none)
+        .await?;
     one.forget(&mirror).await?;
     Ok(format!("{good} sent in a second life"))
 }
@@ -67,7 +77,8 @@ pub(super) async fn topic_gone(one: &mut One<'_>) -> anyhow::Result<String> {
     one.post(FEW).await?;
     let mut desk = one.desk()?;
     mirror.define(&mut desk).await?;
-    one.judge_other(&mut mirror, "before the topic goes", &none).await?;
+    one.judge_other(&mut mirror, "before the topic goes", &none)
+        .await?;
     let topic = mirror.topic(Form::Quiet);
     one.lab.brokers.delete_topic(&topic).await?;
     one.post(FEW).await?;

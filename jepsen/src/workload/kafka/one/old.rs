@@ -54,7 +54,11 @@ pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
     ages(one, &topic);
 
     let end = Instant::now() + CANARY_TIME;
-    while !read(&bootstrap, &canary, Isolation::Committed).await?.rows.is_empty() {
+    while !read(&bootstrap, &canary, Isolation::Committed)
+        .await?
+        .rows
+        .is_empty()
+    {
         if Instant::now() > end {
             let why = "brokers delete nothing that is too old".to_owned();
             one.run.report.vacuous.push(why);

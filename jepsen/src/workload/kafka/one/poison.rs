@@ -29,7 +29,8 @@ pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
     one.post(FEW).await?;
     mirror.define(&mut one.desk()?).await?;
     let none = BTreeSet::new();
-    one.judge_other(&mut mirror, "before the poison", &none).await?;
+    one.judge_other(&mut mirror, "before the poison", &none)
+        .await?;
 
     let end = || Bait::first(Way::Reply, Api::EndTxn, &mirror.id());
     let mut trap = one.lab.gates.set(end());
@@ -84,7 +85,9 @@ async fn parked(
     let mut desk = one.desk()?;
     let time = one.deliver_time();
     let findings = &mut one.run.report.findings;
-    mirror.delivered(&mut desk, ("poison", time), findings).await;
+    mirror
+        .delivered(&mut desk, ("poison", time), findings)
+        .await;
     let parked = tasks::parked(&mut desk.client, &desk.token, &mirror.task).await?;
     let marker = |data: &Value| {
         let text = data.get(Form::Quiet.marker_field()).and_then(Value::as_str);
@@ -95,12 +98,17 @@ async fn parked(
         findings.add(Kind::Lost, || {
             let reasons = parked.iter().map(|parked| parked.reason.as_str());
             let reasons = reasons.collect::<Vec<_>>();
-            format!("poison: not it alone is parked: {} are: {reasons:?}", parked.len())
+            format!(
+                "poison: not it alone is parked: {} are: {reasons:?}",
+                parked.len()
+            )
         });
         return Ok(BTreeSet::new());
     }
     let accounts = crate::checker::accounts::Accounts::of(&one.run.history.since(0));
-    let receipt = accounts.get(poison.marker).and_then(|account| account.receipt);
+    let receipt = accounts
+        .get(poison.marker)
+        .and_then(|account| account.receipt);
     let seq = receipt.and_then(|receipt| receipt.seq);
     Ok(BTreeSet::from([seq.context("the poison has no seq")?]))
 }

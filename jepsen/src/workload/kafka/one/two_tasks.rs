@@ -30,7 +30,8 @@ pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
     }
     let open = Bait::first(Way::Request, Api::EndTxn, &second.id()).every();
     let open = one.lab.gates.set(open);
-    one.must_catch(&open, "a transaction of the second task").await;
+    one.must_catch(&open, "a transaction of the second task")
+        .await;
     // The first goes on behind it: two commits, so that one of them began later.
     let gone_on = Bait::first(Way::Reply, Api::EndTxn, &one.mirror.id());
     let gone_on = one.lab.gates.set(gone_on.seen_only().every());
