@@ -4,6 +4,8 @@
 //! way); a cursor moves by a command, through the front door, like everything else that changes
 //! state. Reads may touch the disk, so they run on threads made for blocking.
 
+mod covered;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +13,12 @@ use std::time::Duration;
 use bridge::{Behind, FeedError, Lane, Limit, Parked, Position, Standing};
 use futures::future::BoxFuture;
 use storage::{
-    Advance, Command, FormId, Index, Outcome, Park, Records, SendStarted, Seq, Slot, StateView,
+    Advance, Command, FormId, Index, Outcome, Park, Records, SendStarted, Slot, StateView,
     encode_command,
 };
 use tokio::sync::watch;
 
+use self::covered::{Covered, Covers};
 use crate::forms::Registry;
 use crate::node::is_applied_here;
 use crate::stage::Stage;
@@ -33,6 +36,7 @@ pub struct LogFeed {
     view: StateView,
     records: Records,
     registry: Registry,
+    covers: Covers,
     lease: watch::Receiver<Option<u64>>,
 }
 
@@ -40,15 +44,20 @@ impl LogFeed {
     /// The queue of `node`; `stage` holds the task that passes leadership on.
     pub fn new(node: &raft::Node, registry: &Registry, stage: &Stage) -> Self {
         let (sender, lease) = watch::channel(None);
-        let (mut leadership, own) = (node.leadership(), stage.clone());
+        let (mut leadership, mut applied) = (node.leadership(), node.applied());
+        let (view, own) = (node.view(), stage.clone());
         stage.spawn(async move {
             loop {
-                let term = leadership.borrow_and_update().map(|term| term.0);
-                sender.send_replace(term);
+                applied.borrow_and_update();
+                let term = *leadership.borrow_and_update();
+                // An entry of its own term is applied behind all that earlier leaders committed.
+                let is_caught_up = view.applied().map(|last| last.term) == term;
+                sender.send_replace(term.filter(|_| is_caught_up).map(|term| term.0));
                 tokio::select! {
                     biased;
                     () = own.stopping() => return,
                     changed = leadership.changed() => if changed.is_err() { return },
+                    changed = applied.changed(), if !is_caught_up => if changed.is_err() { return },
                 }
             }
         });
@@ -57,25 +66,36 @@ impl LogFeed {
             view: node.view(),
             records: node.records(),
             registry: registry.clone(),
+            covers: Covers::new(node.view()),
             lease,
         }
     }
 
+    /// The form whose cursor the lane moves; `None`: one cursor for all.
+    fn form(&self, lane: &Lane) -> Result<Option<FormId>, FeedError> {
+        let Some(name) = &lane.form else {
+            return Ok(None);
+        };
+        self.form_named(name).map(Some)
+    }
+
     /// The registry has it at hand; a definition that does not compile is only in the state.
-    fn form(&self, lane: &Lane) -> Result<FormId, FeedError> {
-        if let Some(form) = self.registry.get(lane.form()) {
+    fn form_named(&self, name: &str) -> Result<FormId, FeedError> {
+        if let Some(form) = self.registry.get(name) {
             return Ok(form.id);
         }
-        let form = self.view.form(lane.form()).map_err(again)?;
+        let form = self.view.form(name).map_err(again)?;
         form.map(|form| form.id).ok_or(FeedError::Fenced)
     }
 
-    /// The form's last seq; a state that cannot be read looks like one that has moved.
-    fn head(&self, form: FormId) -> Option<Seq> {
-        self.view.head(form).ok()
+    /// The last seqs of the lane's forms, put together: another number as soon as one moves. A state
+    /// that cannot be read looks like one that has moved.
+    fn heads(&self, forms: &Covered) -> Option<u64> {
+        let heads = forms.ids.iter().map(|form| self.view.head(*form));
+        heads.map(|head| Some(head.ok()?.0)).sum()
     }
 
-    /// Records of a form after a position, read on a thread that may block.
+    /// Records of the lane after a position, read on a thread that may block.
     async fn read_after(
         &self,
         lane: &Lane,
@@ -83,11 +103,15 @@ impl LogFeed {
         limit: Limit,
     ) -> Result<Vec<storage::Record>, FeedError> {
         let (form, records, after) = (self.form(lane)?, self.records.clone(), inward(after));
+        let forms = self.covers.get(lane)?;
         let Limit {
             count_max,
             bytes_max,
         } = limit;
-        let read = move || records.after_position(form, after, count_max, bytes_max);
+        let read = move || match form {
+            Some(form) => records.after_position(form, after, count_max, bytes_max),
+            None => records.across(&forms.ids, after, count_max, bytes_max),
+        };
         match tokio::task::spawn_blocking(read).await {
             Ok(read) => read.map_err(again),
             Err(error) => Err(FeedError::Again(format!("a read was given up: {error}"))),
@@ -125,9 +149,10 @@ impl bridge::Feed for LogFeed {
     ) -> BoxFuture<'a, Result<Vec<bridge::Record>, FeedError>> {
         Box::pin(async move {
             let records = self.read_after(lane, after, limit).await?;
+            let forms = self.covers.get(lane)?;
+            let records = records.into_iter();
             Ok(records
-                .into_iter()
-                .filter_map(|record| outward(lane.form(), record))
+                .filter_map(|record| outward(forms.names.get(&record.form)?, record))
                 .collect())
         })
     }
@@ -137,8 +162,10 @@ impl bridge::Feed for LogFeed {
             let mut applied = self.node.applied();
             applied.borrow_and_update();
             // The head before the look: what comes in between is seen by one of the two.
-            let Ok(form) = self.form(lane) else { return };
-            let head = self.head(form);
+            let Ok(forms) = self.covers.get(lane) else {
+                return;
+            };
+            let heads = self.heads(&forms);
             let one = Limit {
                 count_max: 1,
                 bytes_max: 1,
@@ -146,8 +173,14 @@ impl bridge::Feed for LogFeed {
             if !matches!(self.read_after(lane, after, one).await, Ok(found) if found.is_empty()) {
                 return;
             }
-            while head.is_some() && self.head(form) == head {
-                if applied.changed().await.is_err() || self.head(form) != head {
+            let version = self.view.definitions_version();
+            while heads.is_some() && self.heads(&forms) == heads {
+                let is_over = applied.changed().await.is_err();
+                // A task over all forms may cover another one by now.
+                if is_over || self.view.definitions_version() != version {
+                    return;
+                }
+                if self.heads(&forms) != heads {
                     return;
                 }
                 tokio::time::sleep(LOOK_AGAIN).await;
@@ -167,7 +200,7 @@ impl bridge::Feed for LogFeed {
         Box::pin(async move {
             let form = self.form(lane)?;
             let task = self.view.task(&lane.task).map_err(again)?;
-            let cursor = self.view.cursor(&lane.task, Some(form)).map_err(again)?;
+            let cursor = self.view.cursor(&lane.task, form).map_err(again)?;
             let (Some(task), Some(cursor)) = (task, cursor) else {
                 return Err(FeedError::Fenced);
             };
@@ -185,20 +218,26 @@ impl bridge::Feed for LogFeed {
         after: Position,
     ) -> BoxFuture<'a, Result<Behind, FeedError>> {
         Box::pin(async move {
-            let head = self.view.head(self.form(lane)?).map_err(again)?;
+            let forms = self.covers.get(lane)?;
+            let (mut records, mut head_seq) = (0, 0);
+            for form in &forms.ids {
+                let head = self.view.head(*form).map_err(again)?;
+                let next = self.view.undelivered(*form, inward(after)).map_err(again)?;
+                // What was accepted after the head was read is counted the next time.
+                let next = next.map_or(head.next(), |(next, _)| next);
+                records += head.next().0.saturating_sub(next.0);
+                head_seq += head.0;
+            }
             let one = Limit {
                 count_max: 1,
                 bytes_max: 1,
             };
             let first = self.read_after(lane, after, one).await?;
-            let first = first.first();
-            // What was accepted after the head was read is counted the next time.
-            let next = first.and_then(|first| first.seq).unwrap_or(head.next());
             Ok(Behind {
-                records: head.next().0.saturating_sub(next.0),
-                head_seq: head.0,
+                records,
+                head_seq,
                 bytes: None,
-                oldest_received_at_ms: first.map(|first| first.received_ms),
+                oldest_received_at_ms: first.first().map(|first| first.received_ms),
             })
         })
     }
@@ -214,7 +253,7 @@ impl bridge::Feed for LogFeed {
             self.propose(Command::Advance(Advance {
                 task: lane.task.as_ref().to_owned(),
                 incarnation: Index(incarnation),
-                form: Some(self.form(lane)?),
+                form: self.form(lane)?,
                 from: inward(from),
                 to: inward(to),
             }))
@@ -233,7 +272,7 @@ impl bridge::Feed for LogFeed {
             self.propose(Command::SendStarted(SendStarted {
                 task: lane.task.as_ref().to_owned(),
                 incarnation: Index(incarnation),
-                form: Some(self.form(lane)?),
+                form: self.form(lane)?,
                 from: inward(from),
                 to: inward(to),
             }))
@@ -251,7 +290,7 @@ impl bridge::Feed for LogFeed {
             self.propose(Command::Park(Park {
                 task: lane.task.as_ref().to_owned(),
                 incarnation: Index(incarnation),
-                form: self.form(lane)?,
+                form: self.form_named(&parked.record.form)?,
                 position: inward(parked.record.position),
                 reason: cut(parked.why, 1 << 10),
                 answer: cut(parked.answer, 2 << 10),
@@ -303,9 +342,9 @@ fn position(position: storage::Position) -> Position {
 }
 
 /// A record without a seq is withheld, and never delivered.
-fn outward(form: &str, record: storage::Record) -> Option<bridge::Record> {
+fn outward(form: &Arc<str>, record: storage::Record) -> Option<bridge::Record> {
     Some(bridge::Record {
-        form: Arc::from(form),
+        form: Arc::clone(form),
         seq: record.seq?.0,
         position: position(record.position),
         term: record.log_id.term.0,
