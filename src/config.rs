@@ -46,6 +46,8 @@ pub struct Config {
     pub cluster: raft::ClusterConfig,
     /// Delivery.
     pub bridge: bridge::Config,
+    /// Kafka, for tasks that lead there.
+    pub kafka: bridge::KafkaConfig,
     /// Logs.
     pub log: telemetry::Config,
     /// The end.
@@ -106,6 +108,7 @@ impl Default for Config {
             peer: raft::PeerConfig::default(),
             cluster: raft::ClusterConfig::default(),
             bridge: bridge::Config::default(),
+            kafka: bridge::KafkaConfig::default(),
             log: telemetry::Config::default(),
             stop: Stop::default(),
             clock: Clock::default(),
@@ -147,6 +150,7 @@ impl Config {
         );
         problems.extend(self.peer.problems(&self.cluster));
         problems.extend(self.bridge.problems());
+        problems.extend(self.kafka.problems());
         problems.extend(self.log.problems());
         problems
     }

@@ -1,9 +1,15 @@
 //! This room's settings. Node-local: what a task does is in its definition, not here.
 
+mod kafka;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use kafka::KafkaConfig;
+#[cfg(feature = "kafka")]
+pub(crate) use kafka::server_problem;
 
 /// Settings of delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

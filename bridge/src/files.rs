@@ -152,6 +152,13 @@ impl OpenFile for OsFile {
     }
 }
 
+/// What a person keeps in a file of its own, as a password; the line's end is not part of it.
+#[cfg(feature = "kafka")]
+pub(crate) fn read_secret(path: &Path) -> io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 fn stat_of(metadata: &std::fs::Metadata) -> Stat {
     use std::os::unix::fs::MetadataExt;
     Stat {

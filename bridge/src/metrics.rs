@@ -24,6 +24,12 @@ struct TroubleLabels {
     cause: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LevelLabels {
+    task: String,
+    level: &'static str,
+}
+
 /// Handles to this room's numbers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -35,6 +41,10 @@ pub struct Metrics {
     lag_records: Family<TaskLabel, Gauge>,
     oldest_age_seconds: Family<TaskLabel, Gauge>,
     is_stopped: Family<TaskLabel, Gauge>,
+    kafka_transaction_seconds: Family<TaskLabel, Histogram>,
+    kafka_aborts: Family<TroubleLabels, Counter>,
+    kafka_fences: Family<TaskLabel, Counter>,
+    kafka_audit_findings: Family<LevelLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -51,6 +61,13 @@ impl Default for Metrics {
             lag_records: Family::default(),
             oldest_age_seconds: Family::default(),
             is_stopped: Family::default(),
+            kafka_transaction_seconds: Family::new_with_constructor(|| {
+                // A transaction takes 75 ms or more, whatever it carries.
+                Histogram::new([0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 3.0, 10.0, 30.0])
+            }),
+            kafka_aborts: Family::default(),
+            kafka_fences: Family::default(),
+            kafka_audit_findings: Family::default(),
         }
     }
 }
@@ -99,6 +116,27 @@ impl Metrics {
             "1 if a lane of the task goes no further until a person acts",
             self.is_stopped.clone(),
         );
+        registry.register_with_unit(
+            "kafka_transaction",
+            "How long one transaction took, from its first record to its commit",
+            Unit::Seconds,
+            self.kafka_transaction_seconds.clone(),
+        );
+        registry.register(
+            "kafka_aborts",
+            "Transactions that failed, by cause",
+            self.kafka_aborts.clone(),
+        );
+        registry.register(
+            "kafka_fences",
+            "Transactions that failed because another producer had the task's transactional id",
+            self.kafka_fences.clone(),
+        );
+        registry.register(
+            "kafka_audit_findings",
+            "What the last audit of brokers and topics found, by level: red can lose records",
+            self.kafka_audit_findings.clone(),
+        );
     }
 
     pub(crate) fn delivered(&self, task: &str, records: u64, bytes: u64, seconds: f64) {
@@ -133,6 +171,25 @@ impl Metrics {
                 cause,
             })
             .inc();
+    }
+
+    pub(crate) fn kafka_committed(&self, task: &str, seconds: f64) {
+        let task = task.to_owned();
+        self.kafka_transaction_seconds
+            .get_or_create(&TaskLabel { task })
+            .observe(seconds);
+    }
+
+    pub(crate) fn kafka_aborted(&self, task: &str, cause: &'static str) {
+        let task = task.to_owned();
+        self.kafka_aborts
+            .get_or_create(&TroubleLabels { task, cause })
+            .inc();
+    }
+
+    pub(crate) fn kafka_fenced(&self, task: &str) {
+        let task = task.to_owned();
+        self.kafka_fences.get_or_create(&TaskLabel { task }).inc();
     }
 
     pub(crate) fn status(&self, status: &TaskStatus) {

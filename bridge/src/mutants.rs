@@ -14,14 +14,26 @@ pub enum Mutant {
     DropRow,
     /// Writes the second row of a batch before the first.
     SwapRows,
+    /// After an abort, Kafka's sink goes on from what it remembers.
+    CursorNotReread,
+    /// Kafka's cursor is read before older producers are fenced.
+    CursorBeforeFence,
+    /// Kafka's cursor is written in a transaction of its own, behind that of its records.
+    CursorOutside,
+    /// All tasks keep their cursors in one control topic.
+    SharedControl,
 }
 
 /// Every mutant under the name that picks it.
-pub const NAMES: [(&str, Mutant); 4] = [
+pub const NAMES: [(&str, Mutant); 8] = [
     ("csv-skip-cut", Mutant::SkipCut),
     ("csv-double", Mutant::DoubleRow),
     ("csv-drop-row", Mutant::DropRow),
     ("csv-reorder", Mutant::SwapRows),
+    ("cursor-not-reread", Mutant::CursorNotReread),
+    ("cursor-before-fence", Mutant::CursorBeforeFence),
+    ("cursor-outside", Mutant::CursorOutside),
+    ("shared-control", Mutant::SharedControl),
 ];
 
 #[cfg(feature = "mutants")]

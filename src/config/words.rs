@@ -297,6 +297,58 @@ const WORDS: &[(&str, &str)] = &[
         "bridge.retry.attempts_max",
         "Answers against one record until it counts as refused for good.",
     ),
+    (
+        "kafka",
+        "Kafka, for tasks with sink = \"kafka\": where it is, and how this node works with it. What \
+         goes there, and how durable topics must be, is in each task.",
+    ),
+    (
+        "kafka.bootstrap",
+        "Brokers to ask first: [\"kafka-1:9092\", \"kafka-2:9092\"]. A task may name others.",
+    ),
+    (
+        "kafka.transaction_timeout_ms",
+        "How long readers wait for an open transaction after this node has died. A successor ends it \
+         at once.",
+    ),
+    (
+        "kafka.keepalive_ms",
+        "A task without records writes its cursor again after this: brokers forget who is idle.",
+    ),
+    (
+        "kafka.audit_every_ms",
+        "How often brokers and topics are looked at for settings that can lose records.",
+    ),
+    (
+        "kafka.loss_confirm_ms",
+        "What looks lost at Kafka must look so for this long before the task stops for a person.",
+    ),
+    (
+        "kafka.batch_records_max",
+        "Records of one transaction, at most: it takes all that waits, as its cost is its own and not \
+         the records'.",
+    ),
+    (
+        "kafka.batch_bytes_max",
+        "Bytes of one transaction, at most. Some three times this is in memory while a backlog drains.",
+    ),
+    (
+        "kafka.max_in_flight",
+        "Requests under way to one broker, 1 to 5. Order and once hold with each.",
+    ),
+    (
+        "kafka.workers_max",
+        "Tasks for Kafka that are served at the same moment.",
+    ),
+    (
+        "kafka.properties",
+        "More settings of librdkafka, as [\"security.protocol=SASL_SSL\"].",
+    ),
+    (
+        "kafka.secrets",
+        "Settings of librdkafka that are secret, each with the file that holds its value: \
+         [\"sasl.password=/run/secrets/kafka-password\"].",
+    ),
     ("log", "What this process tells, on standard error."),
     ("log.format", "`human` or `json` (one object a line)."),
     (

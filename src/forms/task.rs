@@ -3,9 +3,11 @@
 //! Holds: the table named like the sink carries that sink's settings, and no other sink's table may
 //! stand beside it. One shape in TOML and JSON, the same bytes for the same definition.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::reader::{Reader, name_problem, value_of_json, value_of_toml};
 
@@ -25,6 +27,9 @@ pub struct TaskDefinition {
     /// For the sink `csv`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub csv: Option<Csv>,
+    /// For the sink `kafka`: as it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<Value>,
 }
 
 /// The kinds of destination.
@@ -34,6 +39,8 @@ pub enum SinkKind {
     /// A file beside the node, one a form.
     #[default]
     Csv,
+    /// Topics of a Kafka.
+    Kafka,
 }
 
 /// Where a new task begins.
@@ -119,29 +126,35 @@ impl TaskDefinition {
         }
         let named = self.forms.iter().filter(|form| *form != "*");
         problems.extend(named.filter_map(|form| Some(format!("forms: {}", name_problem(form)?))));
-        match (self.sink, &self.csv) {
-            (SinkKind::Csv, Some(csv)) => {
-                let forms: Vec<&str> = self.forms.iter().map(String::as_str).collect();
-                problems.extend(bridge::SinkSpec::csv(&csv.path).problems(&forms));
-            }
-            (SinkKind::Csv, None) => problems.push("the table [csv] is missing".to_owned()),
-        }
+        let forms: Vec<&str> = self.forms.iter().map(String::as_str).collect();
+        problems.extend(self.spec().problems(&forms));
         problems
+    }
+
+    /// The sink as the bridge knows it.
+    pub fn spec(&self) -> bridge::SinkSpec {
+        let (name, settings) = match self.sink {
+            SinkKind::Csv => ("csv", json!(self.csv.clone().unwrap_or_default())),
+            SinkKind::Kafka => ("kafka", self.kafka.clone().unwrap_or_default()),
+        };
+        bridge::SinkSpec {
+            name: Arc::from(name),
+            settings,
+        }
     }
 
     fn from_value(value: Value) -> Result<Self, Vec<String>> {
         let mut reader = Reader::new(value)?;
         let sink = reader.need("sink");
-        let csv: Option<Csv> = reader.take("csv");
+        let leads_to = |kind| sink == kind;
         let definition = Self {
             name: reader.need("name"),
             forms: reader.need("forms"),
             sink,
             start: reader.take("start").unwrap_or_default(),
             on_poison: reader.take("on_poison").unwrap_or_default(),
-            csv: match sink {
-                SinkKind::Csv => Some(csv.unwrap_or_default()),
-            },
+            csv: leads_to(SinkKind::Csv).then(|| reader.take("csv").unwrap_or_default()),
+            kafka: leads_to(SinkKind::Kafka).then(|| reader.take("kafka").unwrap_or_default()),
         };
         let mut problems = reader.finish();
         if problems.is_empty() {
@@ -181,6 +194,21 @@ mod tests {
         let problems = TaskDefinition::from_toml(text).unwrap_err();
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems.iter().any(|problem| problem.contains("sinc")));
+    }
+
+    #[test]
+    fn a_task_for_kafka_keeps_its_table_as_it_was_given() {
+        let text = "name = 'mirror'\nforms = ['*']\nsink = 'kafka'\n[kafka]\ntopic = 'x.{form}'\n";
+        let task = TaskDefinition::from_toml(text).unwrap();
+        assert_eq!(task.spec().settings, json!({ "topic": "x.{form}" }));
+        assert_eq!(TaskDefinition::from_json(&task.to_json()).unwrap(), task);
+        let other = TaskDefinition::from_toml(&format!("{text}[csv]\npath = 'x.csv'\n"));
+        assert!(
+            other.unwrap_err()[0].contains("csv"),
+            "no other sink's table"
+        );
+        let wrong = TaskDefinition::from_toml(&text.replace("topic", "topik"));
+        assert!(wrong.unwrap_err()[0].contains("topik"));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use bridge::{Bridge, OsFiles, Parts, Sinks};
+use bridge::{Bridge, NowMs, OsFiles, Parts, Sinks};
 use serde_json::json;
 use storage::{Disk as _, Health, OsDisk, SyncLatency};
 
@@ -69,11 +69,14 @@ impl<'a> Inside<'a> {
         let mut settings = config.bridge.clone();
         settings.csv.dir = config.sheets_dir();
         let cluster = raft.status().cluster;
+        let now_ms: NowMs = Arc::new(move || clock.now_ms());
+        let mut sinks = Sinks::new(&settings.csv, Arc::new(OsFiles), &cluster);
+        sinks.add_kafka(&config.kafka, &cluster, Arc::clone(&now_ms), &deliveries);
         let parts = Parts {
             feed: Arc::new(LogFeed::new(raft, &registry, &stages.clock)),
-            sinks: Sinks::new(&settings.csv, Arc::new(OsFiles), &cluster),
+            sinks,
             metrics: deliveries,
-            now_ms: Arc::new(move || clock.now_ms()),
+            now_ms,
             seed: raft.sender().boot,
         };
         let Stage { token, tracker } = stages.bridge.clone();

@@ -6,12 +6,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bridge::{Bridge, SinkSpec, TaskSpec, TaskStatus};
+use bridge::{Bridge, TaskSpec, TaskStatus};
 use serde_json::{Value, json};
 use storage::{Position, StateView, TaskRow, TaskState};
 use tracing::{error, info};
 
-use crate::forms::{OnPoison, SinkKind, TaskDefinition};
+use crate::forms::{OnPoison, TaskDefinition};
 use crate::stage::Stage;
 
 /// The last known status of all tasks: refreshed each second, read by whoever asks.
@@ -121,17 +121,11 @@ pub(super) fn specs(view: &StateView) -> Result<Vec<TaskSpec>, storage::Error> {
 }
 
 fn spec(task: &TaskRow, definition: &TaskDefinition, forms: Vec<Arc<str>>) -> TaskSpec {
-    let sink = match definition.sink {
-        SinkKind::Csv => SinkSpec {
-            name: Arc::from("csv"),
-            settings: json!(definition.csv.clone().unwrap_or_default()),
-        },
-    };
     TaskSpec {
         name: Arc::from(task.name.as_str()),
         incarnation: task.incarnation.0,
         forms,
-        sink,
+        sink: definition.spec(),
         on_poison: match definition.on_poison {
             OnPoison::Park => bridge::OnPoison::Park,
             OnPoison::ParkKey => bridge::OnPoison::ParkKey,

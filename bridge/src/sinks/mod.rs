@@ -4,6 +4,8 @@
 //! the rest of the product they are a name and a table of settings. README.md says how to add one.
 
 mod csv;
+#[cfg(feature = "kafka")]
+mod kafka;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,9 +15,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-use crate::config::CsvConfig;
+use crate::bridge::NowMs;
+use crate::config::{CsvConfig, KafkaConfig};
 use crate::feed::Limit;
 use crate::files::Files;
+use crate::metrics::Metrics;
 use crate::record::Lane;
 use crate::sink::Sink;
 use crate::status::Notes;
@@ -23,7 +27,7 @@ use crate::status::Notes;
 /// Which sink a task uses, and the table of its definition that is named like the sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkSpec {
-    /// `csv`.
+    /// `csv`, `kafka`.
     pub name: Arc<str>,
     /// Its settings; null if the definition has none.
     pub settings: serde_json::Value,
@@ -43,7 +47,13 @@ impl SinkSpec {
     pub fn problems(&self, forms: &[&str]) -> Vec<String> {
         match &*self.name {
             "csv" => csv::problems(&self.settings, forms),
-            other => vec![format!("there is no sink called {other:?}; there is: csv")],
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::problems(&self.settings),
+            #[cfg(not(feature = "kafka"))]
+            "kafka" => vec!["this build has no Kafka (feature kafka)".to_owned()],
+            other => vec![format!(
+                "there is no sink called {other:?}; there are: csv, kafka"
+            )],
         }
     }
 }
@@ -164,6 +174,21 @@ impl Sinks {
         let mut sinks = Self::default();
         sinks.add("csv", csv::kind(config, files, cluster));
         sinks
+    }
+
+    /// Adds Kafka, in a build that has it. `cluster` is in the name of everything that it keeps there;
+    /// `now_ms` stamps records that are too old to be stamped with their acceptance.
+    pub fn add_kafka(
+        &mut self,
+        config: &KafkaConfig,
+        cluster: &str,
+        now_ms: NowMs,
+        metrics: &Metrics,
+    ) {
+        #[cfg(feature = "kafka")]
+        self.add("kafka", kafka::kind(config, cluster, now_ms, metrics));
+        #[cfg(not(feature = "kafka"))]
+        drop((config, cluster, now_ms, metrics));
     }
 
     /// Adds a sink, or replaces one.

@@ -1,0 +1,284 @@
+//! librdkafka's clients: how each is set up, and what they tell beside their answers.
+//!
+//! Holds: every client is made here, so no client ever makes a topic by looking at it, and what
+//! exactly once rests on is set in one place. Clients are made, used and dropped on threads of our
+//! own: their calls block, and dropping one may wait for a broker.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message as _;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+
+use crate::config::KafkaConfig;
+use crate::files::read_secret;
+
+/// Where Kafka is, and how this node speaks to it.
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    pub(super) servers: String,
+    properties: Vec<(String, String)>,
+}
+
+impl Access {
+    /// Reads the files of what is secret.
+    pub(super) fn new(config: &KafkaConfig, servers: String) -> Result<Self, String> {
+        let pairs = |list: &[String]| -> Vec<(String, String)> {
+            let pairs = list.iter().filter_map(|pair| pair.split_once('='));
+            pairs
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect()
+        };
+        let mut properties = pairs(&config.properties);
+        for (name, file) in pairs(&config.secrets) {
+            let value = read_secret(Path::new(&file))
+                .map_err(|error| format!("cannot read {file} for {name}: {error}"))?;
+            properties.push((name, value));
+        }
+        Ok(Self {
+            servers,
+            properties,
+        })
+    }
+
+    /// What every client begins with.
+    pub(super) fn client(&self, name: &str) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        for (name, value) in &self.properties {
+            client.set(name, value);
+        }
+        client
+            .set("bootstrap.servers", &self.servers)
+            .set("client.id", name)
+            // A look at a missing topic must not make it, with whatever the broker's defaults are.
+            .set("allow.auto.create.topics", "false")
+            .set("socket.keepalive.enable", "true")
+            // A broker that is back is met again within a second.
+            .set("reconnect.backoff.max.ms", "1000")
+            // The lines that tell of lost connections are wanted: see `Told::wear`.
+            .set_log_level(RDKafkaLogLevel::Info);
+        client
+    }
+
+    /// A consumer of its own partitions: no group is ever joined, nothing is ever stored there.
+    pub(super) fn consumer(&self, name: &str, isolation: Isolation) -> ClientConfig {
+        let mut client = self.client(name);
+        client
+            .set("group.id", name)
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("enable.partition.eof", "true")
+            .set(
+                "isolation.level",
+                match isolation {
+                    Isolation::Committed => "read_committed",
+                    Isolation::Uncommitted => "read_uncommitted",
+                },
+            );
+        client
+    }
+}
+
+/// Whether a reader sees open and aborted transactions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Isolation {
+    Committed,
+    Uncommitted,
+}
+
+/// What librdkafka tells beside its answers.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// Lost connections and requests without an answer, so far.
+    wear: AtomicU64,
+    /// The last of them, in librdkafka's words.
+    words: Mutex<String>,
+    flight: Mutex<Flight>,
+}
+
+/// What became of the records of one transaction.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    /// The last offset, by topic (as numbered by the sender) and partition.
+    pub(super) last: BTreeMap<(u32, i32), i64>,
+    /// The first that failed.
+    pub(super) failed: Option<(RDKafkaErrorCode, Tag)>,
+}
+
+/// What a record carries through librdkafka: the number of its topic, and its own within the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tag {
+    pub(super) topic: u32,
+    pub(super) record: u32,
+}
+
+impl Tag {
+    /// The number of what is no record of the batch: the cursor, the mark.
+    pub(super) const OURS: u32 = u32::MAX;
+
+    pub(super) fn pack(self) -> usize {
+        const { assert!(usize::BITS == 64, "a tag is two numbers in one") };
+        (self.topic as usize) << 32 | self.record as usize
+    }
+
+    fn unpack(packed: usize) -> Self {
+        let half = |value: usize| u32::try_from(value & 0xffff_ffff).unwrap_or(Self::OURS);
+        Self {
+            topic: half(packed >> 32),
+            record: half(packed),
+        }
+    }
+}
+
+impl Told {
+    /// Counts what costs a producer its epoch: see `fault.rs`.
+    pub(super) fn wear(&self) -> u64 {
+        self.wear.load(Ordering::Relaxed)
+    }
+
+    /// What librdkafka complained of last; empty if it never did.
+    pub(super) fn words(&self) -> String {
+        self.words
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(super) fn flight(&self) -> MutexGuard<'_, Flight> {
+        self.flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection was lost, a request was not answered, or a connection was not made. The last
+    /// carried no request of ours, so it wears nothing; librdkafka says it in its words only.
+    fn complains(&self, words: &str) {
+        const NOT_YET_UP: [&str; 4] = [
+            "in state INIT",
+            "in state DOWN",
+            "in state TRY_CONNECT",
+            "in state CONNECT",
+        ];
+        if !NOT_YET_UP.iter().any(|state| words.contains(state)) {
+            self.wear.fetch_add(1, Ordering::Relaxed);
+        }
+        words.clone_into(&mut self.words.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl ClientContext for Told {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(facility, "FAIL" | "REQTMOUT") {
+            self.complains(message);
+        }
+        tracing::debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code();
+        if matches!(
+            code,
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                    | RDKafkaErrorCode::OperationTimedOut
+                    | RDKafkaErrorCode::Resolve
+                    | RDKafkaErrorCode::Authentication
+            )
+        ) {
+            self.complains(reason);
+        }
+        tracing::debug!(%error, reason, "librdkafka");
+    }
+}
+
+impl ConsumerContext for Told {}
+
+impl ProducerContext for Told {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, packed: usize) {
+        let tag = Tag::unpack(packed);
+        let mut flight = self.flight();
+        match result {
+            Ok(message) => {
+                let last = flight.last.entry((tag.topic, message.partition()));
+                let offset = message.offset();
+                last.and_modify(|last| *last = offset.max(*last))
+                    .or_insert(offset);
+            }
+            Err((error, _)) => {
+                let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+                flight.failed.get_or_insert((code, tag));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_survives_the_way_through_librdkafka() {
+        for (topic, record) in [(0, 0), (7, 49_999), (3, Tag::OURS), (u32::MAX, u32::MAX)] {
+            let tag = Tag { topic, record };
+            assert_eq!(Tag::unpack(tag.pack()), tag);
+        }
+    }
+
+    #[test]
+    fn a_connection_that_was_lost_wears_and_one_that_was_never_made_does_not() {
+        let told = Told::default();
+        told.log(
+            RDKafkaLogLevel::Error,
+            "FAIL",
+            "a:1/1: Connect failed (after 0ms in state CONNECT)",
+        );
+        told.log(
+            RDKafkaLogLevel::Info,
+            "CONFWARN",
+            "never mind (in state UP)",
+        );
+        assert_eq!(told.wear(), 0);
+        assert!(told.words().contains("Connect failed"));
+        told.log(
+            RDKafkaLogLevel::Info,
+            "FAIL",
+            "a:1/1: Disconnected (after 9ms in state UP)",
+        );
+        told.log(
+            RDKafkaLogLevel::Warning,
+            "REQTMOUT",
+            "Timed out 1 in-flight requests",
+        );
+        told.error(
+            KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure),
+            "x",
+        );
+        assert_eq!(told.wear(), 3);
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_file_and_no_client_makes_topics() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("password");
+        std::fs::write(&file, "geheim\n").unwrap();
+        let mut config = KafkaConfig::default();
+        config
+            .secrets
+            .push(format!("sasl.password={}", file.display()));
+        let access = Access::new(&config, "a:1".to_owned()).unwrap();
+        let client = access.client("x");
+        assert_eq!(client.get("sasl.password"), Some("geheim"));
+        assert_eq!(client.get("allow.auto.create.topics"), Some("false"));
+        config
+            .secrets
+            .push("ssl.key.password=/nowhere/none".to_owned());
+        assert!(Access::new(&config, "a:1".to_owned()).is_err());
+    }
+}

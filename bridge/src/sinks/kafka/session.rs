@@ -1,0 +1,160 @@
+//! An open destination: one epoch, and where it stands.
+//!
+//! Holds: `at` is what Kafka's cursor says, as it was read or committed by this session, and nothing
+//! else ever. The cursor goes into the transaction of its records, behind them.
+
+use std::time::Instant;
+
+use super::brokers::Brokers;
+use super::client::Tag;
+use super::cursor::{self, CursorRecord, Marks};
+use super::fault::{Fault, Kind};
+use super::open::send_cursor;
+use super::producer::{Offsets, Outgoing, TxProducer};
+use super::setup::Setup;
+use super::shape::{self, Shaper};
+use super::topics::{self, Topics};
+use crate::mutants::{self, Mutant};
+use crate::record::{Position, Record};
+use crate::sink::Batch;
+
+/// One epoch.
+pub(super) struct Session {
+    pub(super) producer: TxProducer,
+    /// The term under which it was opened.
+    pub(super) term: u64,
+    pub(super) at: Position,
+    pub(super) marks: Marks,
+    pub(super) topics: Topics,
+    /// Each record goes alone.
+    pub(super) is_singly: bool,
+    /// When its cursor was written last.
+    pub(super) written: Instant,
+}
+
+impl Session {
+    pub(super) fn new(producer: TxProducer, term: u64, at: Position, marks: Marks) -> Self {
+        Self {
+            producer,
+            term,
+            at,
+            marks,
+            topics: Topics::default(),
+            is_singly: false,
+            written: Instant::now(),
+        }
+    }
+
+    /// Learns where the records of a batch go.
+    pub(super) fn prepare(&mut self, setup: &Setup, batch: &Batch) -> Result<(), Fault> {
+        let mut brokers = None;
+        for record in &batch.records {
+            if self.topics.of(&record.form).is_some() {
+                continue;
+            }
+            let brokers = match &brokers {
+                Some(brokers) => brokers,
+                None => brokers.insert(Brokers::new(&setup.access)?),
+            };
+            let name = setup.settings.topic_of(&record.form);
+            let topic = topics::find(brokers, &setup.settings, &name)?;
+            self.topics.add(&record.form, topic);
+        }
+        Ok(())
+    }
+
+    /// The first record that its topic can never take. Only what is sent as it is can be told from
+    /// its size; of the rest the broker is the judge.
+    pub(super) fn too_large<'b>(
+        &self,
+        setup: &Setup,
+        batch: &'b Batch,
+    ) -> Option<(&'b Record, usize)> {
+        if setup.settings.compression != super::settings::Compression::None {
+            return None;
+        }
+        batch.records.iter().find_map(|record| {
+            let (_, topic) = self.topics.of(&record.form)?;
+            let most = topic.rules.bytes_max?;
+            let bytes = shape::bytes(record, Some(record.form.as_bytes()), setup.settings.headers);
+            (most < bytes).then_some((record, most))
+        })
+    }
+
+    /// One transaction: the records, the cursor behind them, commit.
+    pub(super) fn transact(
+        &mut self,
+        setup: &Setup,
+        shaper: &mut Shaper,
+        batch: &Batch,
+        is_stamped_now: bool,
+    ) -> Result<(), Fault> {
+        let now_ms = (setup.now_ms)();
+        self.producer.begin()?;
+        for (number, record) in batch.records.iter().enumerate() {
+            let (topic_number, topic) = self.topics.of(&record.form).ok_or_else(|| Fault {
+                kind: Kind::Topic,
+                is_abortable: true,
+                words: format!("no topic is known for form {}", record.form),
+                record: None,
+            })?;
+            let key = shaper.key(record);
+            let stamp = if is_stamped_now {
+                now_ms
+            } else {
+                shape::timestamp_ms(record.received_at_ms, now_ms, topic.rules.retention)
+            };
+            self.producer.send(Outgoing {
+                topic: &topic.name,
+                partition: shaper.partition(record, key.as_deref(), topic.partitions),
+                key: key.as_deref(),
+                value: &record.body,
+                headers: Some(shaper.headers(record)),
+                timestamp_ms: i64::try_from(stamp).ok(),
+                tag: Tag {
+                    topic: topic_number,
+                    record: u32::try_from(number).unwrap_or(Tag::OURS),
+                },
+            })?;
+            if number % 256 == 255 {
+                self.producer.listen();
+            }
+        }
+        let offsets = self.producer.drain()?;
+        if mutants::is(Mutant::CursorOutside) {
+            self.producer.commit()?;
+            self.producer.begin()?;
+        }
+        self.finish(setup, batch.upto, &offsets)
+    }
+
+    /// Writes the cursor again where it stands: the broker must not forget us while nothing comes.
+    pub(super) fn keep_alive(&mut self, setup: &Setup) -> Result<(), Fault> {
+        self.producer.begin()?;
+        self.finish(setup, self.at, &Offsets::new())
+    }
+
+    /// The cursor, last; then commit.
+    fn finish(&mut self, setup: &Setup, upto: Position, offsets: &Offsets) -> Result<(), Fault> {
+        let cursor = self.cursor(setup, upto, offsets);
+        send_cursor(setup, &self.producer, &cursor)?;
+        self.producer.drain()?;
+        self.producer.commit()?;
+        self.at = upto;
+        self.marks = cursor.topics;
+        self.written = Instant::now();
+        Ok(())
+    }
+
+    fn cursor(&self, setup: &Setup, upto: Position, offsets: &Offsets) -> CursorRecord {
+        let mut marks = self.marks.clone();
+        for (number, topic) in (0u32..).zip(self.topics.iter()) {
+            let last = offsets.range((number, i32::MIN)..=(number, i32::MAX));
+            let last = last
+                .map(|((_, partition), offset)| (*partition, *offset))
+                .collect();
+            cursor::note(&mut marks, &topic.name, topic.partitions, &last);
+        }
+        setup.owner.cursor(upto, self.term, marks)
+    }
+}

@@ -1,0 +1,342 @@
+//! The thread of one task: it alone calls librdkafka, and does one thing after another.
+//!
+//! ```text
+//!            open                  deliver                     fault
+//! closed ───────────► session ───────────────► session   ┌─► aborted: producer kept, opened anew
+//!    ▲                   │  idle: keep alive,            │
+//!    └──── close ────────┘  look around       ──────────►└─► gone: producer dropped, opened anew
+//! ```
+//! Holds: a producer is made, used and dropped here, so nothing of the runtime ever waits for a
+//! broker. After any fault the task is opened again, and its cursor read again, before anything else is
+//! sent. The thread ends when its sink is dropped.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{oneshot, watch};
+
+use super::brokers::Brokers;
+use super::control::Tail;
+use super::fault::{Fault, Kind};
+use super::loss;
+use super::open::{self, Opened};
+use super::producer::TxProducer;
+use super::session::Session;
+use super::setup::Setup;
+use super::shape::Shaper;
+use super::telling::Telling;
+use crate::error::{Cause, SinkError, Trouble};
+use crate::mutants::{self, Mutant};
+use crate::record::{Position, Record};
+use crate::sink::{Batch, Cursor, Delivery, Opening};
+
+/// What the sink asks of its thread.
+pub(super) enum Job {
+    Open(Opening, oneshot::Sender<Result<Option<Cursor>, SinkError>>),
+    Deliver(Arc<Batch>, oneshot::Sender<Delivery>),
+    Close,
+}
+
+/// Between two looks at what librdkafka tells while nothing is to do.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The thread's own things.
+pub(super) struct Worker {
+    setup: Setup,
+    shaper: Shaper,
+    session: Option<Session>,
+    /// From an aborted transaction, until it is opened again.
+    left: Option<TxProducer>,
+    telling: Telling,
+    uneasy: watch::Sender<Option<Trouble>>,
+    /// Since when something looks lost.
+    lost_since: Option<Instant>,
+    /// Up to here each record goes alone, to learn which one is refused.
+    singly_upto: Position,
+    /// Up to here records are stamped with the time of their delivery.
+    stamped_now_upto: Position,
+    /// Where it stood before the last fault. Never used, but by a mutant.
+    remembered: Option<Position>,
+}
+
+impl Worker {
+    pub(super) fn new(setup: Setup, uneasy: watch::Sender<Option<Trouble>>) -> Self {
+        Self {
+            shaper: Shaper::new(
+                setup.key.clone(),
+                setup.settings.headers,
+                &setup.owner.cluster,
+            ),
+            telling: Telling::new(&setup),
+            setup,
+            session: None,
+            left: None,
+            uneasy,
+            lost_since: None,
+            singly_upto: Position::default(),
+            stamped_now_upto: Position::default(),
+            remembered: None,
+        }
+    }
+
+    /// Works until the sink is dropped.
+    pub(super) fn run(mut self, inbox: &Receiver<Job>) {
+        loop {
+            match inbox.recv_timeout(LOOK) {
+                // Nobody waits for an answer that cannot be given: its sink is gone.
+                Ok(Job::Open(opening, reply)) => drop(reply.send(self.open(opening))),
+                Ok(Job::Deliver(batch, reply)) => drop(reply.send(self.deliver(&batch))),
+                Ok(Job::Close) => self.close(),
+                Err(RecvTimeoutError::Timeout) => self.idle(),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        self.session = None;
+        self.left = None;
+        self.telling
+            .state("closed: another node delivers, or the task is paused");
+    }
+
+    fn open(&mut self, opening: Opening) -> Result<Option<Cursor>, SinkError> {
+        self.uneasy.send_replace(None);
+        self.telling.state("opening");
+        let left = self
+            .session
+            .take()
+            .map(|session| session.producer)
+            .or(self.left.take());
+        let opened =
+            open::open(&self.setup, opening, left).and_then(|opened| self.check_loss(opened));
+        let Opened {
+            mut session,
+            was_there,
+        } = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.telling.state(&format!("not open: {error}"));
+                return Err(error);
+            }
+        };
+        if mutants::is(Mutant::CursorNotReread)
+            && let Some(remembered) = self.remembered.take()
+        {
+            session.at = remembered;
+        }
+        self.telling.state("open");
+        self.telling.at(&session);
+        let cursor = was_there.then(|| Cursor {
+            incarnation: self.setup.owner.incarnation,
+            position: session.at,
+            id: None,
+        });
+        self.session = Some(session);
+        Ok(cursor)
+    }
+
+    /// What is missing of what the cursor names must be missing for a while: a broker that was left
+    /// behind answers, too, until it notices.
+    fn check_loss(&mut self, opened: Opened) -> Result<Opened, SinkError> {
+        let missing = Brokers::new(&self.setup.access)
+            .and_then(|brokers| loss::look(&self.setup.access, &brokers, &opened.session.marks))
+            .map_err(|fault| SinkError::Again(fault.trouble()))?;
+        if missing.is_empty() {
+            self.lost_since = None;
+            return Ok(opened);
+        }
+        let words = loss::words(&self.setup.owner.task, &missing);
+        let since = *self.lost_since.get_or_insert_with(Instant::now);
+        if Duration::from_millis(self.setup.config.loss_confirm_ms) <= since.elapsed() {
+            self.telling.alarm(&words);
+            return Err(SinkError::Stop(words));
+        }
+        let why = format!("it looks as if {words} (looking again before this is believed)");
+        Err(SinkError::Again(Trouble::new(Cause::Place, why)))
+    }
+
+    fn deliver(&mut self, batch: &Batch) -> Delivery {
+        let Some(session) = self.session.take() else {
+            return Delivery::Reopen(Trouble::new(Cause::Place, "Kafka is not open"));
+        };
+        let mut session = match self.fit(session, batch) {
+            Ok(session) => session,
+            Err(trouble) => return Delivery::Reopen(trouble),
+        };
+        if let Err(fault) = session.prepare(&self.setup, batch) {
+            self.session = Some(session);
+            return Delivery::Again(fault.trouble());
+        }
+        if let Some((record, most)) = session.too_large(&self.setup, batch) {
+            let refused = too_large(record, most);
+            self.session = Some(session);
+            return refused;
+        }
+        self.telling.state("delivering");
+        let is_stamped_now = batch.upto <= self.stamped_now_upto;
+        let began = Instant::now();
+        match session.transact(&self.setup, &mut self.shaper, batch, is_stamped_now) {
+            Ok(()) => {
+                self.telling.committed(began.elapsed());
+                self.telling.at(&session);
+                self.telling.state("open");
+                self.session = Some(session);
+                Delivery::Taken { upto: batch.upto }
+            }
+            Err(fault) => self.recover(session, batch, fault),
+        }
+    }
+
+    /// A producer that is worn, or that sends in another manner than this batch needs, is made anew;
+    /// then the cursor must stand where it did.
+    fn fit(&mut self, session: Session, batch: &Batch) -> Result<Session, Trouble> {
+        session.producer.listen();
+        let is_singly = batch
+            .records
+            .first()
+            .is_some_and(|first| first.position <= self.singly_upto);
+        if !session.producer.is_worn() && session.is_singly == is_singly {
+            return Ok(session);
+        }
+        let manner = self.setup.manner(session.topics.bytes_max(), is_singly);
+        // The old one goes first: at most one transaction is in memory.
+        let Session {
+            producer,
+            term,
+            at,
+            marks,
+            topics,
+            ..
+        } = session;
+        drop(producer);
+        let (producer, tail) =
+            open::fence_and_read(&self.setup, &manner, term).map_err(|fault| fault.trouble())?;
+        self.stands_at(&tail, at)?;
+        let mut session = Session::new(producer, term, at, marks);
+        session.topics = topics;
+        session.is_singly = is_singly;
+        Ok(session)
+    }
+
+    /// True to what this session knew: nothing came in between.
+    fn stands_at(&self, tail: &Tail, at: Position) -> Result<(), Trouble> {
+        let is_there = match tail {
+            Tail::Cursor(Some(cursor)) => {
+                cursor.position() == at && cursor.incarnation == self.setup.owner.incarnation
+            }
+            Tail::Cursor(None) | Tail::Wrong(_) => false,
+        };
+        if is_there {
+            return Ok(());
+        }
+        Err(Trouble::new(
+            Cause::Place,
+            format!(
+                "the cursor in topic {} was moved meanwhile",
+                self.setup.control
+            ),
+        ))
+    }
+
+    /// What follows a transaction that failed. Its session is over in any case.
+    fn recover(&mut self, mut session: Session, batch: &Batch, fault: Fault) -> Delivery {
+        self.telling.failed(fault.kind);
+        tracing::debug!(task = %self.setup.owner.task, %fault, "transaction failed");
+        self.remembered = Some(session.at);
+        let is_kept = fault.is_abortable && session.producer.abort();
+        match fault.kind {
+            Kind::Size | Kind::Record => {
+                let alone = match &*batch.records {
+                    [record] => Some(record),
+                    many if session.is_singly => fault.record.and_then(|number| many.get(number)),
+                    _ => None,
+                };
+                if let Some(record) = alone {
+                    return self.never(session, is_kept, record, &fault);
+                }
+                self.singly_upto = batch.upto;
+            }
+            Kind::Time if self.stamped_now_upto < batch.upto => self.stamped_now_upto = batch.upto,
+            Kind::Time
+            | Kind::Away
+            | Kind::Auth
+            | Kind::Fenced
+            | Kind::Topic
+            | Kind::Forgotten
+            | Kind::Other => {}
+        }
+        let trouble = fault.trouble();
+        self.telling.state(&format!("not open: {}", trouble.why));
+        if is_kept {
+            self.left = Some(session.producer);
+        }
+        Delivery::Reopen(trouble)
+    }
+
+    /// Parking passes a record: only if the cursor, read again, says that nothing of the batch is
+    /// there.
+    fn never(
+        &mut self,
+        mut session: Session,
+        is_kept: bool,
+        record: &Record,
+        fault: &Fault,
+    ) -> Delivery {
+        if !is_kept {
+            return Delivery::Reopen(fault.trouble());
+        }
+        let again = open::read_behind_mark(&self.setup, &mut session.producer, session.term)
+            .map_err(|fault| fault.trouble())
+            .and_then(|tail| self.stands_at(&tail, session.at));
+        if let Err(trouble) = again {
+            return Delivery::Reopen(trouble);
+        }
+        self.session = Some(session);
+        Delivery::Never {
+            which: record.position,
+            why: match fault.kind {
+                Kind::Size => "Kafka takes no record of this size in its topic".to_owned(),
+                _ => "a rule of its topic refuses it".to_owned(),
+            },
+            answer: fault.words.clone(),
+        }
+    }
+
+    /// Nothing is to do: shows the broker that we live, and hears what librdkafka says.
+    fn idle(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        session.producer.listen();
+        if session.written.elapsed() < Duration::from_millis(self.setup.config.keepalive_ms) {
+            return;
+        }
+        if session.producer.is_worn() {
+            let why = "a connection broke while nothing was to do";
+            return self.be_uneasy(Trouble::new(Cause::Place, why));
+        }
+        if let Err(fault) = session.keep_alive(&self.setup) {
+            self.telling.failed(fault.kind);
+            if fault.is_abortable {
+                session.producer.abort();
+            }
+            self.be_uneasy(fault.trouble());
+        }
+    }
+
+    fn be_uneasy(&mut self, trouble: Trouble) {
+        self.session = None;
+        self.telling.state(&format!("not open: {}", trouble.why));
+        self.uneasy.send_replace(Some(trouble));
+    }
+}
+
+fn too_large(record: &Record, most: usize) -> Delivery {
+    Delivery::Never {
+        which: record.position,
+        why: "it is larger than its topic takes".to_owned(),
+        answer: format!("max.message.bytes of the topic is {most}"),
+    }
+}

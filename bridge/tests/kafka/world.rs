@@ -1,0 +1,173 @@
+//! What every case works with: a broker, sinks that lead there, and a reader of our own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge::testing::sink_of;
+use bridge::{CsvConfig, KafkaConfig, Lane, Life, Metrics, NowMs, OsFiles, Sink, SinkSpec, Sinks};
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+use serde_json::{Value, json};
+
+use crate::broker::Broker;
+
+/// The wall time of all cases.
+pub(crate) const NOW_MS: u64 = 1_790_000_000_000;
+
+/// The cluster that all sinks belong to.
+pub(crate) const CLUSTER: &str = "0123456789abcdef";
+
+pub(crate) struct World {
+    pub(crate) broker: Broker,
+}
+
+/// A record as a consumer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) key: Option<String>,
+    pub(crate) body: String,
+    pub(crate) timestamp_ms: i64,
+    pub(crate) headers: Vec<(String, String)>,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let found = self.headers.iter().find(|(key, _)| key == name);
+        found.map_or("", |(_, value)| value)
+    }
+
+    pub(crate) fn seq(&self) -> u64 {
+        self.header("formspool-seq").parse().expect("a seq")
+    }
+}
+
+/// The present time, for records that must not be old.
+pub(crate) fn wall_ms() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("a time after 1970");
+    u64::try_from(since.as_millis()).expect("a time before the end of it")
+}
+
+impl World {
+    pub(crate) fn start() -> Self {
+        Self {
+            broker: Broker::start(),
+        }
+    }
+
+    /// The node's settings; seconds where it has minutes.
+    pub(crate) fn config(&self) -> KafkaConfig {
+        KafkaConfig {
+            bootstrap: vec![self.broker.address.clone()],
+            transaction_timeout_ms: 10_000,
+            loss_confirm_ms: 1000,
+            ..KafkaConfig::default()
+        }
+    }
+
+    /// A sink of `task`, in this life.
+    pub(crate) fn sink(&self, task: &str, incarnation: u64, settings: &Value) -> Box<dyn Sink> {
+        self.sink_with(&self.config(), task, incarnation, settings)
+    }
+
+    /// The same, on a node with these settings.
+    pub(crate) fn sink_with(
+        &self,
+        config: &KafkaConfig,
+        task: &str,
+        incarnation: u64,
+        settings: &Value,
+    ) -> Box<dyn Sink> {
+        let mut sinks = Sinks::new(&CsvConfig::default(), Arc::new(OsFiles), CLUSTER);
+        let now_ms: NowMs = Arc::new(wall_ms);
+        sinks.add_kafka(config, CLUSTER, now_ms, &Metrics::default());
+        let spec = SinkSpec {
+            name: Arc::from("kafka"),
+            settings: settings.clone(),
+        };
+        let life = Life {
+            lane: Lane::of_all(task),
+            incarnation,
+        };
+        sink_of(&sinks, &spec, &life)
+    }
+
+    /// A consumer without a past.
+    pub(crate) fn consumer(&self, isolation: &str) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", &self.broker.address)
+            .set("group.id", "a-reader")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", isolation)
+            .create()
+            .expect("a consumer")
+    }
+
+    /// All of a topic, partition by partition, as a `read_committed` reader sees it.
+    pub(crate) fn read(&self, topic: &str) -> Vec<Seen> {
+        self.read_as(topic, "read_committed")
+    }
+
+    pub(crate) fn read_as(&self, topic: &str, isolation: &str) -> Vec<Seen> {
+        let consumer = self.consumer(isolation);
+        let patience = Duration::from_secs(10);
+        let metadata = consumer
+            .fetch_metadata(Some(topic), patience)
+            .expect("metadata");
+        let partitions = metadata.topics()[0].partitions().len();
+        let mut seen = Vec::new();
+        for partition in 0..i32::try_from(partitions).expect("few") {
+            let mut place = TopicPartitionList::new();
+            place
+                .add_partition_offset(topic, partition, Offset::Beginning)
+                .expect("a place");
+            consumer.assign(&place).expect("assigned");
+            loop {
+                match consumer.poll(patience).expect("an end in time") {
+                    Ok(message) => seen.push(seen_of(&message)),
+                    Err(KafkaError::PartitionEOF(_)) => break,
+                    Err(error) => panic!("{topic}: {error}"),
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn seen_of(message: &rdkafka::message::BorrowedMessage<'_>) -> Seen {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let headers = message.headers().map_or_else(Vec::new, |headers| {
+        headers
+            .iter()
+            .map(|header| {
+                (
+                    header.key.to_owned(),
+                    text(header.value.unwrap_or_default()),
+                )
+            })
+            .collect()
+    });
+    Seen {
+        partition: message.partition(),
+        offset: message.offset(),
+        key: message.key().map(text),
+        body: message.payload().map(text).unwrap_or_default(),
+        timestamp_ms: message.timestamp().to_millis().unwrap_or_default(),
+        headers,
+    }
+}
+
+/// A task's settings for one broker, with these besides.
+pub(crate) fn weak(more: &Value) -> Value {
+    let mut settings = json!({ "replication": 1, "min_insync": 1, "accept_weak": true });
+    let (Some(all), Some(more)) = (settings.as_object_mut(), more.as_object()) else {
+        panic!("settings are tables");
+    };
+    all.extend(more.clone());
+    settings
+}
