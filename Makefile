@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit sim sim-mutants browser build mutant-build crash cluster-crash mutants bench bench-wal bench-cluster memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash mutants bench bench-wal bench-cluster memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -77,7 +77,9 @@ test: setup-test lint unit mutant-build build ## everything that CI runs, on rea
 	$(JEPSEN) cluster --net
 	$(JEPSEN) cluster --faults wipe,fill,clock,flip-sealed,flip-tail,tear-all,tear-two --seconds-each 3
 	$(JEPSEN) cluster --faults genesis --births-every 4
+	$(JEPSEN) kafka --net --pause-s 12 --outage-s 12
 	$(JEPSEN) mutants --three --binary $(MUTANT_BINARY)
+	$(JEPSEN) mutants --kafka --binary $(MUTANT_BINARY)
 	@$(MAKE) --no-print-directory browser
 	@echo "make test: all green"
 
@@ -113,8 +115,14 @@ crash: build ## a long crash test: 300 kills, 20 power cuts (these need root), r
 cluster-crash: build ## three nodes and every fault in turn, those of the network too (needs root)
 	$(JEPSEN) cluster --net --all --seconds-each 10
 
+kafka-crash: build ## log == Kafka under every fault, the long way: leaders and brokers stand still for a minute (needs root)
+	@deploy/dev/setup.sh kafka
+	$(JEPSEN) kafka --net --kills 60
+
 mutants: mutant-build build ## break the product in every way we know; each must be caught
+	@deploy/dev/setup.sh kafka
 	$(JEPSEN) mutants --all --binary $(MUTANT_BINARY)
+	$(JEPSEN) mutants --kafka --binary $(MUTANT_BINARY)
 
 memory: build ## a million submissions over a thousand connections under 256 MiB
 	$(JEPSEN) load --connections 1000 --count 1000000 --rss-max-mib 256

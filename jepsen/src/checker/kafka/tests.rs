@@ -1,3 +1,5 @@
+//! Topics spoiled by hand, each in one way.
+
 use std::collections::BTreeSet;
 
 use super::{Expected, Log, Original, Shown, Topic, aborted, check, murmur2, partition};

@@ -1,3 +1,5 @@
+//! Gates before a broker that only counts and answers.
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
