@@ -13,8 +13,8 @@ use std::time::Duration;
 use bridge::{Behind, FeedError, Lane, Limit, Parked, Position, Standing};
 use futures::future::BoxFuture;
 use storage::{
-    Advance, Command, FormId, Index, Outcome, Park, Records, SendStarted, Slot, StateView,
-    encode_command,
+    Advance, Command, CursorRow, FormId, Index, Outcome, Park, ParkedRecord, Records, SendStarted,
+    Seq, Slot, StateView, Term, encode_command,
 };
 use tokio::sync::watch;
 
@@ -29,6 +29,15 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// As long as a command that was forwarded may take to be applied here too.
 const APPLIED_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// Records that are delivered a second time and come with one read: they are held beside its limit.
+const UNPARKED_MAX: usize = 16;
+
+/// To see whether there is any.
+const ONE: Limit = Limit {
+    count_max: 1,
+    bytes_max: 1,
+};
 
 /// The queue of one node.
 pub struct LogFeed {
@@ -118,6 +127,38 @@ impl LogFeed {
         }
     }
 
+    fn cursor(&self, lane: &Lane) -> Result<CursorRow, FeedError> {
+        let form = self.form(lane)?;
+        let cursor = self.view.cursor(&lane.task, form).map_err(again)?;
+        cursor.ok_or(FeedError::Fenced)
+    }
+
+    /// What of the lane a person asked to have delivered a second time, at most [`UNPARKED_MAX`]. Each
+    /// comes at the position of the entry that says so, which carries nothing else.
+    fn unparked_after(
+        &self,
+        lane: &Lane,
+        forms: &Covered,
+        after: Position,
+    ) -> Result<Vec<bridge::Record>, FeedError> {
+        let (mut found, mut index) = (Vec::new(), Index(after.index));
+        while found.len() < UNPARKED_MAX {
+            let rows = self.view.unparked(&lane.task, index, UNPARKED_MAX);
+            let rows = rows.map_err(again)?;
+            let Some((last, _)) = rows.last() else {
+                break;
+            };
+            index = *last;
+            let of_lane = rows.into_iter().filter_map(|(index, row)| {
+                let form = forms.names.get(&row.form)?;
+                Some(again_at(index, form, row.record))
+            });
+            found.extend(of_lane);
+        }
+        found.truncate(UNPARKED_MAX);
+        Ok(found)
+    }
+
     async fn propose(&self, command: Command) -> Result<(), FeedError> {
         let applied = self.node.propose(encode_command(&command)).await;
         let applied = applied.map_err(|error| FeedError::Again(error.to_string()))?;
@@ -148,12 +189,36 @@ impl bridge::Feed for LogFeed {
         limit: Limit,
     ) -> BoxFuture<'a, Result<Vec<bridge::Record>, FeedError>> {
         Box::pin(async move {
-            let records = self.read_after(lane, after, limit).await?;
+            let cursor = self.cursor(lane)?;
             let forms = self.covers.get(lane)?;
-            let records = records.into_iter();
-            Ok(records
-                .filter_map(|record| outward(forms.names.get(&record.form)?, record))
-                .collect())
+            // Before the records: what stood before one of these was applied earlier, so the read that
+            // follows sees it.
+            let again = self.unparked_after(lane, &forms, after)?;
+            let records = self.read_after(lane, after, limit).await?.into_iter();
+            let mut records: Vec<bridge::Record> = records
+                .filter_map(|record| {
+                    let name = forms.names.get(&record.form)?;
+                    let is_replay = record.position <= cursor.replay_upto;
+                    outward(name, record, is_replay)
+                })
+                .collect();
+            // Neither may pass what the other has not shown yet.
+            if again.len() == UNPARKED_MAX
+                && let Some(last) = again.last()
+            {
+                records.retain(|record| record.position < last.position);
+            }
+            let from = records.last().map_or(after, |last| last.position);
+            let end = if again.last().is_some_and(|last| from < last.position) {
+                let next = self.read_after(lane, from, ONE).await?;
+                next.first().map(|next| position(next.position))
+            } else {
+                None
+            };
+            let shown = |one: &bridge::Record| end.is_none_or(|end| one.position < end);
+            records.extend(again.into_iter().filter(shown));
+            records.sort_by_key(|record| record.position);
+            Ok(records)
         })
     }
 
@@ -166,17 +231,17 @@ impl bridge::Feed for LogFeed {
                 return;
             };
             let heads = self.heads(&forms);
-            let one = Limit {
-                count_max: 1,
-                bytes_max: 1,
-            };
-            if !matches!(self.read_after(lane, after, one).await, Ok(found) if found.is_empty()) {
+            let version = self.view.definitions_version();
+            let again = self.unparked_after(lane, &forms, after);
+            if !matches!(again, Ok(found) if found.is_empty()) {
                 return;
             }
-            let version = self.view.definitions_version();
+            if !matches!(self.read_after(lane, after, ONE).await, Ok(found) if found.is_empty()) {
+                return;
+            }
             while heads.is_some() && self.heads(&forms) == heads {
                 let is_over = applied.changed().await.is_err();
-                // A task over all forms may cover another one by now.
+                // A task over all forms may cover another one by now, or a parked record comes again.
                 if is_over || self.view.definitions_version() != version {
                     return;
                 }
@@ -198,12 +263,9 @@ impl bridge::Feed for LogFeed {
 
     fn standing<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Standing, FeedError>> {
         Box::pin(async move {
-            let form = self.form(lane)?;
             let task = self.view.task(&lane.task).map_err(again)?;
-            let cursor = self.view.cursor(&lane.task, form).map_err(again)?;
-            let (Some(task), Some(cursor)) = (task, cursor) else {
-                return Err(FeedError::Fenced);
-            };
+            let task = task.ok_or(FeedError::Fenced)?;
+            let cursor = self.cursor(lane)?;
             Ok(Standing {
                 start: position(task.start),
                 position: position(cursor.position),
@@ -228,11 +290,9 @@ impl bridge::Feed for LogFeed {
                 records += head.next().0.saturating_sub(next.0);
                 head_seq += head.0;
             }
-            let one = Limit {
-                count_max: 1,
-                bytes_max: 1,
-            };
-            let first = self.read_after(lane, after, one).await?;
+            let first = self.read_after(lane, after, ONE).await?;
+            let again = self.unparked_after(lane, &forms, after)?;
+            records += u64::try_from(again.len()).unwrap_or(u64::MAX);
             Ok(Behind {
                 records,
                 head_seq,
@@ -294,7 +354,14 @@ impl bridge::Feed for LogFeed {
                 position: inward(parked.record.position),
                 reason: cut(parked.why, 1 << 10),
                 answer: cut(parked.answer, 2 << 10),
-                body: parked.record.body,
+                record: ParkedRecord {
+                    id: id_of(&parked.record)?,
+                    seq: Seq(parked.record.seq),
+                    term: Term(parked.record.term),
+                    received_ms: parked.record.received_at_ms,
+                    form_version: parked.record.form_version,
+                    body: parked.record.body,
+                },
             }))
             .await
         })
@@ -342,7 +409,7 @@ fn position(position: storage::Position) -> Position {
 }
 
 /// A record without a seq is withheld, and never delivered.
-fn outward(form: &Arc<str>, record: storage::Record) -> Option<bridge::Record> {
+fn outward(form: &Arc<str>, record: storage::Record, is_replay: bool) -> Option<bridge::Record> {
     Some(bridge::Record {
         form: Arc::clone(form),
         seq: record.seq?.0,
@@ -352,8 +419,33 @@ fn outward(form: &Arc<str>, record: storage::Record) -> Option<bridge::Record> {
         received_at_ms: record.received_ms,
         form_version: record.form_version,
         body: record.body,
-        is_replay: false,
+        is_replay,
     })
+}
+
+/// A parked record that entry `index` delivers again.
+fn again_at(index: Index, form: &Arc<str>, kept: ParkedRecord) -> bridge::Record {
+    bridge::Record {
+        form: Arc::clone(form),
+        seq: kept.seq.0,
+        position: Position {
+            index: index.0,
+            slot: 0,
+        },
+        term: kept.term.0,
+        id: uuid::Uuid::from_bytes(kept.id).to_string(),
+        received_at_ms: kept.received_ms,
+        form_version: kept.form_version,
+        body: kept.body,
+        is_replay: true,
+    }
+}
+
+/// The feed gave it out in this writing itself.
+fn id_of(record: &bridge::Record) -> Result<[u8; 16], FeedError> {
+    let id = uuid::Uuid::parse_str(&record.id);
+    id.map(uuid::Uuid::into_bytes)
+        .map_err(|error| FeedError::Again(format!("record {} has no id: {error}", record.seq)))
 }
 
 /// At most `bytes_max` bytes of a text, cut between characters.

@@ -257,6 +257,10 @@ fn command_in_words(command: &Command) -> String {
                 send.task, send.from, send.to
             )
         }
+        Command::SeekTask(seek) => {
+            let replay = if seek.is_replay { ", a replay" } else { "" };
+            format!("{} goes on behind {}{replay}", seek.task, seek.to)
+        }
         Command::Park(park) => {
             format!("park {} for {}: {}", park.position, park.task, park.reason)
         }

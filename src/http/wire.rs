@@ -189,7 +189,7 @@ impl From<ParkedRow> for ParkedShape {
             position: row.position.to_string(),
             form: row.form.0,
             parked_at: row.parked_at.0,
-            data: raw(&row.body),
+            data: raw(&row.record.body),
             reason: row.reason,
             answer: row.answer,
         }

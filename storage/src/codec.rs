@@ -42,6 +42,7 @@ const SET_LEVEL: u8 = 14;
 const SET_POLICY: u8 = 15;
 const SET_TOKEN: u8 = 16;
 const END_SESSION: u8 = 17;
+const SEEK_TASK: u8 = 18;
 
 type Format = bincode::config::Configuration<
     bincode::config::LittleEndian,
@@ -74,6 +75,7 @@ pub fn encode_command(command: &Command) -> Bytes {
         Command::SetPolicy(body) => write(body, &mut bytes),
         Command::SetToken(body) => write(body, &mut bytes),
         Command::EndSession(body) => write(body, &mut bytes),
+        Command::SeekTask(body) => write(body, &mut bytes),
     }
     bytes.into()
 }
@@ -122,6 +124,7 @@ pub(crate) fn decode_borrowed(payload: &[u8]) -> Result<Decoded<'_>, Error> {
         SET_POLICY => Command::SetPolicy(read(body)?),
         SET_TOKEN => Command::SetToken(read(body)?),
         END_SESSION => Command::EndSession(read(body)?),
+        SEEK_TASK => Command::SeekTask(read(body)?),
         _ => return Err(Error::UnknownCommand { kind, version }),
     }))
 }
@@ -145,6 +148,7 @@ const fn kind_of(command: &Command) -> u8 {
         Command::SetPolicy(_) => SET_POLICY,
         Command::SetToken(_) => SET_TOKEN,
         Command::EndSession(_) => END_SESSION,
+        Command::SeekTask(_) => SEEK_TASK,
     }
 }
 

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{FormId, Index, NodeId, Position, Slot};
+use crate::ids::{FormId, Index, NodeId, Position, Seq, Slot, Term};
 
 /// One command. The number of each kind stands in `codec`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,8 @@ pub enum Command {
     SetToken(SetToken),
     /// Forget the session of a removed node.
     EndSession(EndSession),
+    /// Begin a new life of a task elsewhere in the log. From level 2 on.
+    SeekTask(SeekTask),
 }
 
 /// Many submissions of one sender, in order.
@@ -151,13 +153,16 @@ pub struct DefineTask {
     pub start: Start,
 }
 
-/// Where a new task begins.
+/// Where a new life of a task begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Start {
     /// With the oldest record that the log holds.
     Beginning,
     /// With what is accepted after its definition.
     Now,
+    /// Nowhere: a task that there is already goes on in the life that it has, where it stands. One
+    /// that there is not begins with the oldest record. From level 2 on.
+    Kept,
 }
 
 /// Delete a task.
@@ -214,7 +219,24 @@ pub struct Park {
     pub reason: String,
     /// The destination's last answer; at most 2 KiB.
     pub answer: String,
-    /// The body, so that it outlives the log.
+    /// What else is known of the record, and its body, so that it outlives the log.
+    pub record: ParkedRecord,
+}
+
+/// A record as it is kept beside the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParkedRecord {
+    /// As it was thrown at the door.
+    pub id: [u8; 16],
+    /// Its number within its form.
+    pub seq: Seq,
+    /// The term of the entry that carried it.
+    pub term: Term,
+    /// Accept time at the door, milliseconds since 1970 UTC.
+    pub received_ms: u64,
+    /// The definition that it was checked against.
+    pub form_version: u32,
+    /// The document.
     pub body: Bytes,
 }
 
@@ -252,6 +274,18 @@ pub struct SetTaskState {
     pub task: String,
     /// To what.
     pub state: TaskState,
+}
+
+/// Begin a new life of a task: its cursors stand elsewhere from now on, and those of the old life
+/// count no more. Its incarnation is the index of this entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SeekTask {
+    /// Which.
+    pub task: String,
+    /// Everything up to here, inclusive, counts as delivered.
+    pub to: Position,
+    /// What the old life had delivered is marked when it is delivered again.
+    pub is_replay: bool,
 }
 
 /// Milliseconds of the leader's monotonic clock since its last tick of this term.

@@ -24,11 +24,15 @@ pub enum Mutant {
     DropSlot = 6,
     /// A refused submission is shown to readers.
     ShowRefused = 7,
+    /// A task that is sought stays in the life that it had.
+    SeekSameLife = 8,
+    /// A task that is deleted and made again goes on in its old life.
+    TaskReborn = 9,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::AckBeforeWrite,
         Self::SkipSync,
         Self::SkipIdempotency,
@@ -36,6 +40,8 @@ impl Mutant {
         Self::AlterBody,
         Self::DropSlot,
         Self::ShowRefused,
+        Self::SeekSameLife,
+        Self::TaskReborn,
     ];
 
     /// The word that picks it.
@@ -48,6 +54,8 @@ impl Mutant {
             Self::AlterBody => "alter-body",
             Self::DropSlot => "drop-slot",
             Self::ShowRefused => "show-refused",
+            Self::SeekSameLife => "seek-same-life",
+            Self::TaskReborn => "task-reborn",
         }
     }
 }

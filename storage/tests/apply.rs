@@ -13,9 +13,9 @@ mod world;
 use bytes::Bytes;
 use storage::{
     Advance, Command, DefineTask, EndSession, Entry, EntryKind, Error, Expect, FormId, Horizon,
-    Index, Key, NodeId, Outcome, Pack, Park, Policy, Position, RetireTask, SendStarted, Sender,
-    Seq, SetLevel, SetPolicy, SetTaskState, SetToken, Slot, SlotOutcome, Start, State, TaskState,
-    Terms, Tick, Unpark, Voters,
+    Index, Key, NodeId, Outcome, Pack, Park, ParkedRecord, Policy, Position, RetireTask, SeekTask,
+    SendStarted, Sender, Seq, SetLevel, SetPolicy, SetTaskState, SetToken, Slot, SlotOutcome,
+    Start, State, TaskState, Term, Terms, Tick, Unpark, Voters,
 };
 use world::*;
 
@@ -824,6 +824,139 @@ fn a_cursor_moves_forward_only_within_one_life_and_from_where_it_stands() {
     );
 }
 
+fn kept(body: &str) -> ParkedRecord {
+    ParkedRecord {
+        id: [5; 16],
+        seq: Seq(2),
+        term: Term(1),
+        received_ms: 77,
+        form_version: 1,
+        body: Bytes::from(body.to_owned()),
+    }
+}
+
+fn seek(to: Position, is_replay: bool) -> Command {
+    Command::SeekTask(SeekTask {
+        task: "t".into(),
+        to,
+        is_replay,
+    })
+}
+
+#[test]
+fn a_seek_begins_a_life_elsewhere_and_a_replay_knows_what_was_there() {
+    let mut world = World::new();
+    let form = world.form("a");
+    world.submit(many(form, 3));
+    let Outcome::Task { incarnation, .. } = world.apply(&task("t", "{}")) else {
+        panic!()
+    };
+    let advance = |incarnation, from, to| {
+        Command::Advance(Advance {
+            task: "t".into(),
+            incarnation,
+            form: None,
+            from,
+            to,
+        })
+    };
+    let start = Position::default();
+    assert_eq!(
+        Outcome::Done,
+        world.apply(&advance(incarnation, start, at(2, 1)))
+    );
+    assert_eq!(
+        Outcome::Fenced,
+        world.apply(&seek(at(999, 0), false)),
+        "not beyond the log"
+    );
+    let index = Index(world.next);
+    let Outcome::Task {
+        incarnation: second,
+        version: 2,
+        is_changed: true,
+    } = world.apply(&seek(at(2, 0), true))
+    else {
+        panic!()
+    };
+    assert_eq!(index, second);
+    assert_eq!(
+        Outcome::Fenced,
+        world.apply(&advance(incarnation, at(2, 1), at(2, 2))),
+        "the old life counts no more"
+    );
+    let cursor = |world: &World| world.view().cursor("t", None).unwrap().unwrap();
+    assert_eq!(
+        (second, at(2, 0), at(2, 1)),
+        (
+            cursor(&world).incarnation,
+            cursor(&world).position,
+            cursor(&world).replay_upto
+        )
+    );
+    assert_eq!(at(2, 0), world.view().task("t").unwrap().unwrap().start);
+    assert_eq!(
+        Outcome::Done,
+        world.apply(&advance(second, at(2, 0), at(2, 2)))
+    );
+    assert_eq!(at(2, 1), cursor(&world).replay_upto, "kept by an advance");
+
+    // Not asked for as a replay: nothing is marked.
+    let Outcome::Task { .. } = world.apply(&seek(start, false)) else {
+        panic!()
+    };
+    assert_eq!(
+        (start, start),
+        (cursor(&world).position, cursor(&world).replay_upto)
+    );
+    let missing = Command::SeekTask(SeekTask {
+        task: "none".into(),
+        to: start,
+        is_replay: true,
+    });
+    assert_eq!(Outcome::Missing, world.apply(&missing));
+}
+
+#[test]
+fn a_definition_that_leads_to_the_same_place_keeps_its_life() {
+    let mut world = World::new();
+    world.form("a");
+    let Outcome::Task { incarnation, .. } = world.apply(&task("t", "{}")) else {
+        panic!()
+    };
+    let define = |version, definition: &'static str, start| {
+        Command::DefineTask(DefineTask {
+            name: "t".into(),
+            expect: Expect::Version(version),
+            definition: Bytes::from_static(definition.as_bytes()),
+            start,
+        })
+    };
+    let same = |version, is_changed| Outcome::Task {
+        incarnation,
+        version,
+        is_changed,
+    };
+    assert_eq!(
+        same(1, false),
+        world.apply(&define(1, "{}", Start::Beginning)),
+        "the very definition"
+    );
+    assert_eq!(
+        same(2, true),
+        world.apply(&define(1, "{\"a\":1}", Start::Kept))
+    );
+    let index = Index(world.next);
+    assert_eq!(
+        Outcome::Task {
+            incarnation: index,
+            version: 3,
+            is_changed: true
+        },
+        world.apply(&define(2, "{\"b\":1}", Start::Beginning))
+    );
+}
+
 #[test]
 fn a_parked_record_outlives_the_log_and_is_delivered_again_after_an_unpark() {
     let mut world = World::new();
@@ -841,7 +974,7 @@ fn a_parked_record_outlives_the_log_and_is_delivered_again_after_an_unpark() {
             position: at(2, 1),
             reason: "too large".into(),
             answer: "é".repeat(3000),
-            body: Bytes::from(body.clone()),
+            record: kept(&body),
         })
     };
     assert_eq!(Outcome::Fenced, world.apply(&park(Index(1))));
@@ -855,7 +988,7 @@ fn a_parked_record_outlives_the_log_and_is_delivered_again_after_an_unpark() {
     assert_eq!(1, parked.len());
     assert_eq!(
         (at(2, 1), body.as_str()),
-        (parked[0].position, str_of(&parked[0].body))
+        (parked[0].position, str_of(&parked[0].record.body))
     );
     assert_eq!(2048, parked[0].answer.len());
     let unpark = Command::Unpark(Unpark {
@@ -882,7 +1015,7 @@ fn a_parked_record_outlives_the_log_and_is_delivered_again_after_an_unpark() {
     let again = world.view().unparked("t", Index(0), 10).unwrap();
     assert_eq!(
         (Index(index), body.as_str()),
-        (again[0].0, str_of(&again[0].1.body))
+        (again[0].0, str_of(&again[0].1.record.body))
     );
     let advance = Advance {
         task: "t".into(),
@@ -895,7 +1028,7 @@ fn a_parked_record_outlives_the_log_and_is_delivered_again_after_an_unpark() {
     assert_eq!(Outcome::Done, world.apply(&Command::Advance(advance)));
     let again = world.view().unparked("t", Index(0), 10).unwrap();
     assert_eq!((1, Index(second)), (again.len(), again[0].0));
-    assert_eq!(body, str_of(&again[0].1.body));
+    assert_eq!(body, str_of(&again[0].1.record.body));
     assert_eq!(
         before + 1 - 4,
         world.view().row_count(),
@@ -920,7 +1053,7 @@ fn a_deleted_task_leaves_nothing_behind_and_its_name_begins_anew() {
             position: at(2, slot),
             reason: String::new(),
             answer: String::new(),
-            body: Bytes::from_static(b"{}"),
+            record: kept("{}"),
         }));
     }
     let retire = Command::RetireTask(RetireTask {
@@ -1040,7 +1173,7 @@ fn what_this_build_does_not_know_stops_it() {
     ));
     assert!(matches!(apply(&[12]), Err(Error::Decode { .. })));
     assert!(matches!(apply(&[12, 1, 0, 0]), Err(Error::Decode { .. })));
-    let level = storage::encode_command(&Command::SetLevel(SetLevel { level: 2 }));
+    let level = storage::encode_command(&Command::SetLevel(SetLevel { level: 3 }));
     let entry = Entry {
         id: id(1),
         kind: EntryKind::Command,
@@ -1049,7 +1182,7 @@ fn what_this_build_does_not_know_stops_it() {
     let refused = world.state.apply(&entry);
     assert!(matches!(
         refused,
-        Err(Error::UnknownLevel { level: 2, known: 1 })
+        Err(Error::UnknownLevel { level: 3, known: 2 })
     ));
     assert_eq!(None, world.view().applied());
 }

@@ -18,8 +18,9 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use storage::{
     Advance, Command, DefineTask, Digests, Engine, Entry, EntryKind, Error, Expect, FormId, Index,
-    LogId, NodeId, Opened, OsDisk, Pack, Park, Phase, Policy, Position, RetireTask, Sender, Seq,
-    Slot, Start, State, StateConfig, StateParts, Submission, Term, Tick, Unpark, Wal,
+    LogId, NodeId, Opened, OsDisk, Pack, Park, ParkedRecord, Phase, Policy, Position, RetireTask,
+    SeekTask, Sender, Seq, Slot, Start, State, StateConfig, StateParts, Submission, Term, Tick,
+    Unpark, Wal,
 };
 use world::*;
 
@@ -428,6 +429,7 @@ enum Step {
     Retire(u8),
     Task(u8, u8),
     RetireTask(u8),
+    Seek(u8, bool),
     Advance(u8),
     Park(u8, u8),
     Unpark(u8),
@@ -444,6 +446,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_u8).prop_map(Step::Retire),
         2 => (0..2_u8, 0..3_u8).prop_map(|(task, text)| Step::Task(task, text)),
         1 => (0..2_u8).prop_map(Step::RetireTask),
+        1 => (any::<u8>(), any::<bool>()).prop_map(|(at, is_replay)| Step::Seek(at, is_replay)),
         2 => any::<u8>().prop_map(Step::Advance),
         2 => (any::<u8>(), 0..40_u8).prop_map(|(index, slot)| Step::Park(index, slot)),
         1 => any::<u8>().prop_map(Step::Unpark),
@@ -514,11 +517,16 @@ impl Script {
                 name: name(*which),
                 expect: Expect::Any,
                 definition: Bytes::from(text.to_string().repeat(2000 * usize::from(*text))),
-                start: Start::Now,
+                start: [Start::Now, Start::Kept][usize::from(*text) % 2],
             }),
             Step::RetireTask(which) => Command::RetireTask(RetireTask {
                 name: name(*which),
                 expect: Expect::Any,
+            }),
+            Step::Seek(at, is_replay) => Command::SeekTask(SeekTask {
+                task: name(at % 2),
+                to: position(*at),
+                is_replay: *is_replay,
             }),
             Step::Advance(at) => Command::Advance(Advance {
                 task: name(at % 2),
@@ -543,7 +551,14 @@ impl Script {
                 },
                 reason: "why".into(),
                 answer: "no".into(),
-                body: Bytes::from(vec![*slot; usize::from(*slot) * 200]),
+                record: ParkedRecord {
+                    id: [*slot; 16],
+                    seq: Seq(u64::from(*slot)),
+                    term: Term(1),
+                    received_ms: 9,
+                    form_version: 1,
+                    body: Bytes::from(vec![*slot; usize::from(*slot) * 200]),
+                },
             }),
             Step::Unpark(at) => Command::Unpark(Unpark {
                 task: name(at % 2),

@@ -99,6 +99,7 @@ impl<'a> Apply<'a> {
             Command::SetPolicy(command) => self.set_policy(command.policy),
             Command::SetToken(command) => self.set_token(command),
             Command::EndSession(command) => self.end_session(command.node),
+            Command::SeekTask(command) => self.seek_task(command),
         }
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::overlay::{get_pieces, successor};
 use super::{Apply, keys};
 use crate::codec;
-use crate::command::{Park, Unpark};
+use crate::command::{Park, ParkedRecord, Unpark};
 use crate::error::Error;
 use crate::ids::{FormId, Index, Position, Slot};
 use crate::outcome::Outcome;
@@ -37,8 +37,8 @@ pub struct ParkedRow {
     pub reason: String,
     /// The destination's last answer.
     pub answer: String,
-    /// The body.
-    pub body: Bytes,
+    /// The record itself.
+    pub record: ParkedRecord,
 }
 
 /// A parked record's row.
@@ -49,6 +49,8 @@ struct Parked {
     since: Index,
     reason: String,
     answer: String,
+    /// Its body lies in pieces; here it is empty.
+    record: ParkedRecord,
     body_len: u64,
 }
 
@@ -77,10 +79,14 @@ impl Apply<'_> {
             since: self.index,
             reason: cut(&command.reason, REASON_BYTES_MAX),
             answer: cut(&command.answer, ANSWER_BYTES_MAX),
-            body_len: command.body.len() as u64,
+            record: ParkedRecord {
+                body: Bytes::new(),
+                ..command.record.clone()
+            },
+            body_len: command.record.body.len() as u64,
         };
         let body = keys::parked_body(task.born, command.position);
-        self.over.put_pieces(&body, &command.body, old_len)?;
+        self.over.put_pieces(&body, &command.record.body, old_len)?;
         self.over
             .store(keys::parked(task.born, command.position), &parked)?;
         Ok(Outcome::Done)
@@ -106,6 +112,8 @@ impl Apply<'_> {
         };
         self.over
             .store_new(keys::unparked(task.born, self.index), &row);
+        // The lanes look again: no form's head moves by it.
+        self.has_new_definitions = true;
         Ok(Outcome::Done)
     }
 
@@ -156,7 +164,10 @@ impl Parked {
             parked_at: self.since,
             reason: self.reason,
             answer: self.answer,
-            body,
+            record: ParkedRecord {
+                body,
+                ..self.record
+            },
         }
     }
 }

@@ -3,8 +3,9 @@
 //! Holds: they follow from the level alone, which is replicated; a setting here would make a node
 //! that was restarted with another value, or rebuilt from its log, give other seqs than before.
 
-/// The highest level that this build can run.
-pub const LEVEL_MAX: u32 = 1;
+/// The highest level that this build can run. Level 2 knows `SeekTask` and `Start::Kept`; its numbers
+/// are those of level 1.
+pub const LEVEL_MAX: u32 = 2;
 
 /// The rules of one level.
 #[derive(Clone, Copy, Debug)]

@@ -8,16 +8,18 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::overlay::get_pieces;
+use super::overlay::{get_pieces, successor};
 use super::view::load;
 use super::{Apply, forms, keys};
+use crate::codec;
 use crate::command::{
-    Advance, DefineTask, Expect, RetireTask, SendStarted, SetTaskState, Start, TaskState,
+    Advance, DefineTask, Expect, RetireTask, SeekTask, SendStarted, SetTaskState, Start, TaskState,
 };
 use crate::error::Error;
 use crate::ids::{FormId, Index, Position, Slot};
+use crate::mutants::{self, Mutant};
 use crate::outcome::Outcome;
-use crate::rows::{KeyRange, Read};
+use crate::rows::{KeyRange, Read, Side};
 
 /// A task as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct CursorRow {
     pub position: Position,
     /// A send is under way that would move it here.
     pub sending: Option<Position>,
+    /// An earlier life had delivered everything up to here, and a person asked to have it again.
+    pub replay_upto: Position,
 }
 
 /// A task's row.
@@ -66,6 +70,7 @@ pub(crate) struct Cursor {
     incarnation: Index,
     position: Position,
     sending: Option<Position>,
+    replay_upto: Position,
 }
 
 impl Task {
@@ -80,11 +85,13 @@ impl Task {
                 incarnation: row.incarnation,
                 position: row.position,
                 sending: row.sending,
+                replay_upto: row.replay_upto,
             },
             None => CursorRow {
                 incarnation: self.incarnation,
                 position: self.start,
                 sending: None,
+                replay_upto: Position::default(),
             },
         }
     }
@@ -112,7 +119,12 @@ impl Apply<'_> {
             let len = task.definition_len();
             let definition = get_pieces(|key| self.over.get(key), &prefix, len)?;
             let is_same = definition == command.definition;
-            if is_same && matches!(command.expect, Expect::Any | Expect::Absent) {
+            // The very definition is no reason for another life, however it was asked for.
+            let is_expected = match command.expect {
+                Expect::Any | Expect::Absent => true,
+                Expect::Version(version) => version == task.version,
+            };
+            if is_same && is_expected {
                 return Ok(task.outcome(false));
             }
         }
@@ -122,12 +134,16 @@ impl Apply<'_> {
         let task = Task {
             born: live.map_or(self.index, |task| task.born),
             version: old.as_ref().map_or(1, |task| task.version + 1),
-            incarnation: self.index,
+            incarnation: match (command.start, live) {
+                (Start::Kept, Some(task)) => task.incarnation,
+                _ => self.life_after(old.as_ref().filter(|task| task.is_retired)),
+            },
             state: live.map_or(TaskState::Running, |task| task.state),
             is_retired: false,
-            start: match command.start {
-                Start::Beginning => Position::default(),
-                Start::Now => Position {
+            start: match (command.start, live) {
+                (Start::Kept, Some(task)) => task.start,
+                (Start::Beginning | Start::Kept, _) => Position::default(),
+                (Start::Now, _) => Position {
                     index: self.index,
                     slot: Slot(0),
                 },
@@ -178,6 +194,49 @@ impl Apply<'_> {
         Ok(task.outcome(is_changed))
     }
 
+    pub(super) fn seek_task(&mut self, command: &SeekTask) -> Result<Outcome, Error> {
+        let Some(mut task) = self.task(&command.task)? else {
+            return Ok(Outcome::Missing);
+        };
+        if command.to.index >= self.index {
+            return Ok(Outcome::Fenced);
+        }
+        let mut replayed = Vec::new();
+        let mut rest = KeyRange::prefix(keys::of_task(keys::CURSOR, task.born));
+        while let Some((key, value)) = self.over.end(&rest, Side::First)? {
+            rest.start = successor(&key);
+            let cursor: Cursor = codec::decode_row("a cursor", &value)?;
+            if cursor.incarnation == task.incarnation && command.is_replay {
+                let upto = cursor.position.max(cursor.replay_upto);
+                replayed.push((key, upto));
+            }
+        }
+        if !mutants::is(Mutant::SeekSameLife) {
+            task.incarnation = self.index;
+        }
+        task.start = command.to;
+        task.version += 1;
+        for (key, replay_upto) in replayed {
+            let cursor = Cursor {
+                incarnation: task.incarnation,
+                position: command.to,
+                sending: None,
+                replay_upto,
+            };
+            self.over.store(key, &cursor)?;
+        }
+        self.store_task(&command.task, &task)?;
+        Ok(task.outcome(true))
+    }
+
+    /// A life that nobody has lived: this entry's.
+    fn life_after(&self, retired: Option<&Task>) -> Index {
+        match retired {
+            Some(task) if mutants::is(Mutant::TaskReborn) => task.incarnation,
+            _ => self.index,
+        }
+    }
+
     pub(super) fn advance(&mut self, command: &Advance) -> Result<Outcome, Error> {
         let Advance {
             task,
@@ -189,13 +248,14 @@ impl Apply<'_> {
         let Some(live) = self.task(task)? else {
             return Ok(Outcome::Missing);
         };
-        if !self.stands(&live, (*incarnation, *form), (*from, *to))? {
+        let Some(present) = self.stands(&live, (*incarnation, *form), (*from, *to))? else {
             return Ok(Outcome::Fenced);
-        }
+        };
         let cursor = Cursor {
             incarnation: *incarnation,
             position: *to,
             sending: None,
+            replay_upto: present.replay_upto,
         };
         self.over.store(keys::cursor(live.born, *form), &cursor)?;
         self.drop_unparked(live.born, *form, *to)?;
@@ -213,31 +273,34 @@ impl Apply<'_> {
         let Some(live) = self.task(task)? else {
             return Ok(Outcome::Missing);
         };
-        if !self.stands(&live, (*incarnation, *form), (*from, *to))? {
+        let Some(present) = self.stands(&live, (*incarnation, *form), (*from, *to))? else {
             return Ok(Outcome::Fenced);
-        }
+        };
         let cursor = Cursor {
             incarnation: *incarnation,
             position: *from,
             sending: Some(*to),
+            replay_upto: present.replay_upto,
         };
         self.over.store(keys::cursor(live.born, *form), &cursor)?;
         Ok(Outcome::Done)
     }
 
-    /// Whether that cursor stands at `from` in this life, and `to` lies ahead but not beyond what
-    /// was applied before this entry.
+    /// The cursor, if it stands at `from` in this life, and `to` lies ahead but not beyond what was
+    /// applied before this entry.
     fn stands(
         &mut self,
         task: &Task,
         (incarnation, form): (Index, Option<FormId>),
         (from, to): (Position, Position),
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<CursorRow>, Error> {
         let row = self
             .over
             .load::<Cursor>(&keys::cursor(task.born, form), "a cursor")?;
+        let present = task.cursor(row);
         let is_this_life = task.incarnation == incarnation;
-        Ok(is_this_life && task.cursor(row).position == from && from < to && to.index < self.index)
+        let stands = is_this_life && present.position == from && from < to && to.index < self.index;
+        Ok(stands.then_some(present))
     }
 
     /// The task of that name, unless it was deleted.
@@ -251,7 +314,7 @@ impl Apply<'_> {
         let mut left = self.rules.expiry_rows_max;
         let table = KeyRange::prefix(vec![keys::SWEEP]);
         while left > 0 {
-            let Some((key, _)) = self.over.end(&table, crate::rows::Side::First)? else {
+            let Some((key, _)) = self.over.end(&table, Side::First)? else {
                 break;
             };
             let prefix = key.get(1..).unwrap_or_default().to_vec();
