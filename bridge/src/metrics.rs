@@ -30,6 +30,9 @@ struct LevelLabels {
     level: &'static str,
 }
 
+/// The levels of an audit's findings, the gravest first.
+const LEVELS: [&str; 4] = ["red", "amber", "unknown", "green"];
+
 /// Handles to this room's numbers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -187,6 +190,16 @@ impl Metrics {
             .inc();
     }
 
+    /// How many findings there are of each of the `LEVELS`.
+    pub(crate) fn kafka_audited(&self, task: &str, counts: [usize; 4]) {
+        for (level, count) in LEVELS.into_iter().zip(counts) {
+            let task = task.to_owned();
+            self.kafka_audit_findings
+                .get_or_create(&LevelLabels { task, level })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
     pub(crate) fn kafka_fenced(&self, task: &str) {
         let task = task.to_owned();
         self.kafka_fences.get_or_create(&TaskLabel { task }).inc();
@@ -216,5 +229,10 @@ impl Metrics {
         self.lag_records.remove(&label);
         self.oldest_age_seconds.remove(&label);
         self.is_stopped.remove(&label);
+        for level in LEVELS {
+            let task = task.to_owned();
+            self.kafka_audit_findings
+                .remove(&LevelLabels { task, level });
+        }
     }
 }

@@ -3,9 +3,13 @@
 //! Holds: without a command it is `serve`. Whatever asks a running node goes by HTTP, with the
 //! token of `--token`, `FORMSPOOL_TOKEN` or the data directory's `admin.token`.
 
+mod tasks;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(super) use tasks::{Place, Tasks};
 
 /// One durable queue for form submissions: forms come in by HTTP, are synced before they are
 /// acknowledged, and land in a sheet, once and in order.
@@ -102,6 +106,9 @@ pub enum Command {
     #[command(subcommand)]
     Submissions(Submissions),
     /// Tasks: what moves forms to their destinations.
+    ///
+    /// A task is a cursor that moves along the log. Deleting one, or sending it back, touches no
+    /// submission. Any node may be asked.
     #[command(subcommand)]
     Tasks(Tasks),
     /// Print the log and the state of a data directory as text.
@@ -154,13 +161,6 @@ pub enum ExportFormat {
     Json,
     /// A header row, then one row a record; safe to open in a spreadsheet.
     Csv,
-}
-
-/// Tasks.
-#[derive(Clone, Copy, Debug, Subcommand)]
-pub enum Tasks {
-    /// Each task, its state and how far behind it is.
-    List,
 }
 
 /// Several nodes.

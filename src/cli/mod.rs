@@ -28,7 +28,7 @@ pub use args::Cli;
 pub use error::Error;
 use out::Out;
 
-use args::{Command, ConfigCommand, Global, Submissions, Tasks, Token};
+use args::{Command, ConfigCommand, Global, Submissions, Token};
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<(), Error> {
@@ -61,7 +61,9 @@ pub fn run(cli: Cli) -> Result<(), Error> {
             };
             ask(&global, async |client| export.run(&client).await)
         }
-        Command::Tasks(Tasks::List) => ask(&global, async |client| tasks::list(out, &client).await),
+        Command::Tasks(asked) => ask(&global, async |client| {
+            tasks::run(out, &client, asked).await
+        }),
         Command::Inspect { dir, payloads } => {
             let dir = match dir {
                 Some(dir) => dir,

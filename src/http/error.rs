@@ -46,6 +46,7 @@ kinds! {
     TOO_SLOW = REQUEST_TIMEOUT, "too-slow", "The request took too long to arrive";
     RETIRED = CONFLICT, "form-retired", "The form takes no more submissions";
     CHANGED = CONFLICT, "changed-meanwhile", "Somebody else changed it";
+    LAGS = CONFLICT, "not-all-delivered", "The task has something left to deliver";
     CANNOT = CONFLICT, "cannot-be-done", "The cluster cannot do this as things are";
     PRECONDITION = PRECONDITION_FAILED, "precondition-failed", "It is not at the expected version";
     FORGOTTEN = GONE, "below-the-horizon", "The log has let go of these records";

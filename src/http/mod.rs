@@ -82,6 +82,8 @@ pub type Operate =
 pub type Telling = Arc<dyn Fn() -> serde_json::Value + Send + Sync>;
 /// For a form's name and a record's delivery position: `[{"task":"…","state":"…"}]`.
 pub type Delivery = Arc<dyn Fn(&str, Position) -> serde_json::Value + Send + Sync>;
+/// How many records a task has not delivered, looked at now; `None`: it cannot be told here.
+pub type Lag = Arc<dyn Fn(String) -> BoxFuture<'static, Option<u64>> + Send + Sync>;
 /// Told after each answer: the route as the table names it (`other` for none), status, time.
 pub type Observe = Arc<dyn Fn(&'static str, u16, Duration) + Send + Sync>;
 
@@ -151,6 +153,8 @@ pub struct Doors {
     pub tasks: Telling,
     /// The state of one record at each task.
     pub delivery: Delivery,
+    /// What a task has left to deliver.
+    pub lag: Lag,
     /// For metrics.
     pub observe: Observe,
     /// Cancelled when the node begins to stop: whoever waits for news is answered at once.

@@ -198,6 +198,11 @@ fn schemas() -> Value {
             "definition": data(),
         })),
         "TaskChange": object(&json!({ "task": text(), "version": number(), "changed": flag() })),
+        "TaskState": object(&json!({
+            "task": text(), "version": number(), "incarnation": number(), "state": text(),
+            "changed": flag(),
+        })),
+        "Replayed": object(&json!({ "task": text(), "replayed": number(), "more": flag() })),
         "TokenChange": object(&json!({ "token": text(), "changed": flag() })),
         "Tasks": object(&json!({ "tasks": { "type": "array", "items": data() } })),
         "Parked": object(&json!({ "parked": list("ParkedOne"), "next": text() })),

@@ -88,6 +88,13 @@ const OPERATE_REFUSALS: &[&Kind] = &[
     problems::DRAINING,
 ];
 
+const CHANGE_REFUSALS: &[&Kind] = &[
+    NOT_FOUND,
+    problems::NO_QUORUM,
+    problems::UNKNOWN,
+    problems::DRAINING,
+];
+
 /// Every route, in the order of a form's life.
 pub(super) const ROUTES: &[Route] = &[
     Route {
@@ -324,6 +331,50 @@ pub(super) const ROUTES: &[Route] = &[
         serve: || put(tasks::put),
     },
     Route {
+        method: "delete",
+        path: "/v1/tasks/{task}",
+        id: "deleteTask",
+        summary: "Delete a task that has delivered all; with `abandon`, whatever is left",
+        access: Access::Admin,
+        query: tasks::DELETE_QUERY,
+        takes: &[],
+        gives: (200, JSON, Some("TaskChange")),
+        refuses: &[
+            BAD_PARAMETER,
+            NOT_FOUND,
+            problems::LAGS,
+            PRECONDITION,
+            problems::NO_QUORUM,
+            problems::UNKNOWN,
+            problems::DRAINING,
+        ],
+        serve: || delete(tasks::delete),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{task}/pause",
+        id: "pauseTask",
+        summary: "Deliver nothing until it is resumed; the log keeps what comes in",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("TaskState")),
+        refuses: CHANGE_REFUSALS,
+        serve: || post(tasks::pause),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{task}/resume",
+        id: "resumeTask",
+        summary: "Go on where it was paused",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("TaskState")),
+        refuses: CHANGE_REFUSALS,
+        serve: || post(tasks::resume),
+    },
+    Route {
         method: "get",
         path: "/v1/tasks/{task}/parked",
         id: "listParked",
@@ -333,7 +384,32 @@ pub(super) const ROUTES: &[Route] = &[
         takes: &[],
         gives: (200, JSON, Some("Parked")),
         refuses: &[BAD_PARAMETER, NOT_FOUND],
-        serve: || get(tasks::parked),
+        serve: || get(tasks::list_parked),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{task}/parked/replay",
+        id: "replayParked",
+        summary: "Send everything that was set aside once more, in order; at most 1000 a request: \
+                  ask again while `more`",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Replayed")),
+        refuses: CHANGE_REFUSALS,
+        serve: || post(tasks::replay_all),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{task}/parked/{position}/replay",
+        id: "replayOneParked",
+        summary: "Send this record once more",
+        access: Access::Admin,
+        query: &[],
+        takes: &[],
+        gives: (200, JSON, Some("Replayed")),
+        refuses: CHANGE_REFUSALS,
+        serve: || post(tasks::replay_parked),
     },
     Route {
         method: "put",

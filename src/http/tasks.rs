@@ -1,18 +1,25 @@
-//! Tasks over HTTP: what they are, what they tell about themselves, what they set aside.
+//! Tasks over HTTP: what they are, what they tell about themselves, what a person asks of them.
 //!
-//! Holds: as with forms, what may be proposed and what the outcome means is `define`'s.
+//! Holds: as with forms, what may be proposed and what the outcome of a definition means is
+//! `define`'s. Whatever changes a task is a command, so it holds on every node and after every start.
+
+mod life;
+mod parked;
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use storage::{Command, DefineTask, Outcome};
+use storage::{Command, DefineTask, Outcome, TaskRow};
 
-use super::error::{BROKEN, Problem};
-use super::wire::{ParkedsShape, TaskChangeShape, TaskShape};
-use super::{Hall, define, json, withheld};
+use super::error::{BROKEN, NOT_FOUND, Problem};
+use super::wire::{TaskChangeShape, TaskShape};
+use super::{Hall, define, json};
 use crate::forms::TaskDefinition;
+
+pub(super) use life::{QUERY as DELETE_QUERY, delete, pause, resume};
+pub(super) use parked::{list as list_parked, replay as replay_parked, replay_all};
 
 /// `GET /v1/tasks`
 pub(super) async fn list(State(doors): State<Arc<Hall>>) -> Response {
@@ -29,7 +36,7 @@ pub(super) async fn get(
     State(doors): State<Arc<Hall>>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let task = doors.view.task(&name)?;
+    let task = known(&doors, &name).await?;
     let version = task.version;
     Ok(define::tagged(
         json(StatusCode::OK, &TaskShape::from(task)),
@@ -72,7 +79,7 @@ pub(super) async fn put(
         | Outcome::Form { .. }
         | Outcome::Released { .. }
         | Outcome::Missing
-        | Outcome::Fenced => Err(Problem::new(BROKEN, "an answer to another command")),
+        | Outcome::Fenced => Err(strange()),
     }
 }
 
@@ -84,16 +91,18 @@ fn definition(name: &str, bytes: &[u8]) -> Result<TaskDefinition, Problem> {
     }
 }
 
-/// `GET /v1/tasks/{task}/parked`
-pub(super) async fn parked(
-    State(doors): State<Arc<Hall>>,
-    Path(task): Path<String>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, Problem> {
-    doors.view.task(&task)?;
-    let (after, limit) = withheld::page(query.as_deref())?;
-    let found = doors.view.parked(task, after, limit).await?;
-    let next = found.last().map_or(after, |row| row.position).to_string();
-    let parked = found.into_iter().map(Into::into).collect();
-    Ok(json(StatusCode::OK, &ParkedsShape { parked, next }))
+/// The task of that name, wherever it was defined.
+async fn known(doors: &Hall, name: &str) -> Result<TaskRow, Problem> {
+    match doors.view.task(name) {
+        Err(none) if none.is(NOT_FOUND) && doors.is_brought_up().await => doors.view.task(name),
+        found => found,
+    }
+}
+
+fn nobody(name: &str) -> Problem {
+    Problem::new(NOT_FOUND, format!("no task is named {name:?}"))
+}
+
+fn strange() -> Problem {
+    Problem::new(BROKEN, "an answer to another command")
 }

@@ -113,6 +113,33 @@ pub(super) struct TaskChangeShape<'a> {
     pub(super) changed: bool,
 }
 
+/// `POST /v1/tasks/{task}/pause` and `resume`
+#[derive(Debug, Serialize)]
+pub(super) struct TaskStateShape<'a> {
+    pub(super) task: &'a str,
+    pub(super) version: u32,
+    pub(super) incarnation: storage::Index,
+    pub(super) state: &'static str,
+    pub(super) changed: bool,
+}
+
+/// As people read it.
+pub(super) const fn task_state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Running => "running",
+        TaskState::Paused => "paused",
+    }
+}
+
+/// `POST /v1/tasks/{task}/parked/replay`
+#[derive(Debug, Serialize)]
+pub(super) struct ReplayedShape<'a> {
+    pub(super) task: &'a str,
+    pub(super) replayed: u32,
+    /// Not all that was parked: ask again.
+    pub(super) more: bool,
+}
+
 /// `GET /v1/tasks/{task}`
 #[derive(Debug, Serialize)]
 pub(super) struct TaskShape {
@@ -129,10 +156,7 @@ impl From<TaskRow> for TaskShape {
             name: row.name,
             version: row.version,
             incarnation: row.incarnation,
-            state: match row.state {
-                TaskState::Running => "running",
-                TaskState::Paused => "paused",
-            },
+            state: task_state(row.state),
             definition: raw(&row.definition),
         }
     }

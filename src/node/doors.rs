@@ -28,6 +28,7 @@ pub(super) struct Inside<'a> {
     raft: raft::Node,
     registry: Registry,
     ingest: Ingest,
+    bridge: Bridge,
     overview: Overview,
     retention: Retention,
     metrics: Metrics,
@@ -91,6 +92,7 @@ impl<'a> Inside<'a> {
             raft: raft.clone(),
             registry,
             ingest,
+            bridge,
             overview,
             retention,
             metrics,
@@ -125,6 +127,7 @@ impl<'a> Inside<'a> {
             status: Arc::new(move || report.status()),
             tasks: Arc::new(move || json!({ "tasks": told.tasks() })),
             delivery: Arc::new(move |form, position| overview.delivery(&view, form, position)),
+            lag: tasks::lag(&self.bridge),
             observe: Arc::new(move |route, status, elapsed| {
                 metrics.answered(route, status, elapsed);
             }),

@@ -12,6 +12,7 @@ use storage::{Position, StateView, TaskRow, TaskState};
 use tracing::{error, info};
 
 use crate::forms::{OnPoison, TaskDefinition};
+use crate::http::Lag;
 use crate::stage::Stage;
 
 /// The last known status of all tasks: refreshed each second, read by whoever asks.
@@ -57,26 +58,74 @@ impl Overview {
 
     /// What became of one record at each task of its form.
     pub(super) fn delivery(&self, view: &StateView, form: &str, position: Position) -> Value {
-        let mut told = Vec::new();
-        for task in self.tasks() {
-            let Some(lane) = task.lanes.iter().find(|lane| lane.form.as_ref() == form) else {
-                continue;
-            };
-            let here = bridge::Position {
-                index: position.index.0,
-                slot: position.slot.0,
-            };
-            let state = if is_parked(view, &task.name, position) {
-                "parked"
-            } else if lane.position.is_some_and(|cursor| cursor >= here) {
-                "delivered"
-            } else {
-                "waiting"
-            };
-            told.push(json!({ "task": task.name, "state": state }));
-        }
-        Value::Array(told)
+        let told = self.tasks().into_iter().filter_map(|task| {
+            let state = state_at(view, &task, form, position)?;
+            Some(json!({ "task": task.name, "state": state }))
+        });
+        told.collect()
     }
+}
+
+/// What became of a record at one task; `None` if the task has nothing to do with its form.
+fn state_at(
+    view: &StateView,
+    task: &TaskStatus,
+    form: &str,
+    position: Position,
+) -> Option<&'static str> {
+    let lane = task
+        .lanes
+        .iter()
+        .find(|lane| matches!(&*lane.form, "*") || *lane.form == *form)?;
+    let row = view.task(&task.name).ok()??;
+    let definition = TaskDefinition::from_json(&row.definition).ok()?;
+    if !definition.covers(form) {
+        return None;
+    }
+    if is_parked(view, &task.name, position) {
+        return Some("parked");
+    }
+    // Where another node delivers, only the replicated cursor is known here; where this one does, its
+    // own word is newer.
+    let id = view.form(form).ok()??.id;
+    let id = (&*lane.form != "*").then_some(id);
+    let replicated = view.cursor(&task.name, id).ok()?.map(|row| row.position);
+    let own = lane.position.map(|at| Position {
+        index: storage::Index(at.index),
+        slot: storage::Slot(at.slot),
+    });
+    let cursor = own.max(replicated).unwrap_or_default();
+    let is_delivered = position <= cursor && !comes_again(view, &task.name, position, cursor);
+    Some(if is_delivered { "delivered" } else { "waiting" })
+}
+
+/// More that are sent once more at one moment are not looked at.
+const AGAIN_MAX: usize = 100;
+
+/// Whether a record that was parked is to be delivered behind `cursor`.
+fn comes_again(view: &StateView, task: &str, position: Position, cursor: Position) -> bool {
+    let after = storage::Index(cursor.index.0.saturating_sub(1));
+    let again = view.unparked(task, after, AGAIN_MAX).unwrap_or_default();
+    again.iter().any(|(index, row)| {
+        let at = Position {
+            index: *index,
+            slot: storage::Slot(u32::MAX),
+        };
+        row.position == position && cursor < at
+    })
+}
+
+/// How many records a task has not delivered, looked at when it is asked.
+pub(super) fn lag(bridge: &Bridge) -> Lag {
+    let bridge = bridge.clone();
+    Arc::new(move |task| {
+        let bridge = bridge.clone();
+        Box::pin(async move {
+            let all = bridge.status().await;
+            let found = all.into_iter().find(|status| *status.name == *task)?;
+            Some(found.lag_records)
+        })
+    })
 }
 
 fn is_parked(view: &StateView, task: &str, position: Position) -> bool {

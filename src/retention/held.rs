@@ -122,9 +122,16 @@ fn local(task: &TaskRow, form: &str, running: &[TaskStatus]) -> Position {
     position.unwrap_or(task.start)
 }
 
+/// Where a task has one cursor for all forms, those of its forms stand at its start for ever; where it
+/// has one a form, the other one does.
 fn replicated(view: &StateView, task: &TaskRow, form: FormId) -> Result<Position, storage::Error> {
-    let cursor = view.cursor(&task.name, Some(form))?;
-    Ok(cursor.map_or(task.start, |cursor| cursor.position))
+    let mut furthest = task.start;
+    for cursor in [Some(form), None] {
+        if let Some(row) = view.cursor(&task.name, cursor)? {
+            furthest = furthest.max(row.position);
+        }
+    }
+    Ok(furthest)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@
 //! every life. librdkafka is called on the task's own thread alone, and its types stop at this room's
 //! edge. README.md of this room tells the protocol step by step.
 
+mod audit;
+mod auditor;
 mod brokers;
 mod client;
 mod control;

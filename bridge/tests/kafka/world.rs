@@ -1,21 +1,22 @@
 //! What every case works with: a broker, sinks that lead there, and a reader of our own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bridge::testing::sink_of;
 use bridge::{CsvConfig, KafkaConfig, Lane, Life, Metrics, NowMs, OsFiles, Sink, SinkSpec, Sinks};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers as _, Message as _};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
 use crate::broker::Broker;
-
-/// The wall time of all cases.
-pub(crate) const NOW_MS: u64 = 1_790_000_000_000;
 
 /// The cluster that all sinks belong to.
 pub(crate) const CLUSTER: &str = "0123456789abcdef";
@@ -136,6 +137,109 @@ impl World {
             }
         }
         seen
+    }
+}
+
+/// A producer that is not ours, with any transactional id.
+pub(crate) fn producer(world: &World, transactional_id: &str) -> BaseProducer {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &world.broker.address)
+        .set("transactional.id", transactional_id)
+        .set("transaction.timeout.ms", "60000")
+        .create()
+        .expect("a producer");
+    producer.init_transactions(PATIENCE).expect("fenced");
+    producer
+}
+
+/// Hands it a record and waits until the broker has it.
+pub(crate) fn send(producer: &BaseProducer, topic: &str, key: &str, body: &str, timestamp_ms: u64) {
+    let record = BaseRecord::to(topic)
+        .partition(0)
+        .key(key)
+        .payload(body)
+        .timestamp(i64::try_from(timestamp_ms).expect("a time"));
+    producer
+        .send(record)
+        .map_err(|(error, _)| error)
+        .expect("sent");
+    producer.flush(PATIENCE).expect("arrived");
+}
+
+/// For anything.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+impl World {
+    fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions) {
+        let admin = ClientConfig::new()
+            .set("bootstrap.servers", &self.broker.address)
+            .create()
+            .expect("an admin client");
+        let options = AdminOptions::new()
+            .request_timeout(Some(PATIENCE))
+            .operation_timeout(Some(PATIENCE));
+        (admin, options)
+    }
+
+    /// Makes a topic and waits until it is there.
+    pub(crate) async fn make(&self, name: &str, partitions: i32, configs: &[(&str, &str)]) {
+        let (admin, options) = self.admin();
+        let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+        for (name, value) in configs {
+            topic = topic.set(name, value);
+        }
+        let made = admin
+            .create_topics([&topic], &options)
+            .await
+            .expect("an answer");
+        assert_eq!(made, [Ok(name.to_owned())]);
+        self.until(|| self.partitions(name) == Some(partitions))
+            .await;
+    }
+
+    pub(crate) async fn delete(&self, name: &str) {
+        let (admin, options) = self.admin();
+        let deleted = admin
+            .delete_topics(&[name], &options)
+            .await
+            .expect("an answer");
+        assert_eq!(deleted, [Ok(name.to_owned())]);
+        self.until(|| self.partitions(name).is_none()).await;
+    }
+
+    /// What a topic is set to.
+    pub(crate) async fn configs(&self, name: &str) -> BTreeMap<String, String> {
+        let (admin, options) = self.admin();
+        let of = ResourceSpecifier::Topic(name);
+        let told = admin
+            .describe_configs([&of], &options)
+            .await
+            .expect("an answer");
+        let resource = told.into_iter().next().expect("one").expect("its settings");
+        let entries = resource.entries.into_iter();
+        entries
+            .filter_map(|entry| Some((entry.name, entry.value?)))
+            .collect()
+    }
+
+    /// How many partitions a topic has.
+    pub(crate) fn partitions(&self, name: &str) -> Option<i32> {
+        let asks = self.consumer("read_committed");
+        let metadata = asks.fetch_metadata(Some(name), PATIENCE).expect("metadata");
+        let topic = &metadata.topics()[0];
+        let count = i32::try_from(topic.partitions().len()).expect("few");
+        (topic.error().is_none() && count > 0).then_some(count)
+    }
+
+    /// Waits for it.
+    pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
+        let looks = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        let waited = tokio::time::timeout(3 * PATIENCE, looks).await;
+        assert!(waited.is_ok(), "it never came to it");
     }
 }
 

@@ -14,6 +14,7 @@
 mod pass;
 mod wire;
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,6 +39,15 @@ pub(crate) struct Gates {
 #[derive(Debug, Default)]
 struct Board {
     traps: Mutex<Vec<Arc<Caught>>>,
+    /// By transactional id.
+    transactions: Mutex<HashMap<String, Transaction>>,
+}
+
+/// The last transaction of an id, as far as it went by.
+#[derive(Clone, Copy, Debug, Default)]
+struct Transaction {
+    has_records: bool,
+    is_ended: bool,
 }
 
 /// Which way it goes.
@@ -60,10 +70,12 @@ pub(crate) struct Bait {
     pub(crate) take: u32,
     /// Only seen: passed on at once.
     pub(crate) is_seen_only: bool,
+    /// Also a transaction that holds nothing but the product's cursor.
+    pub(crate) is_any: bool,
 }
 
 impl Bait {
-    /// The first that fits. An `EndTxn` must commit.
+    /// The first that fits, of a transaction with records. An `EndTxn` must commit.
     pub(crate) fn first(way: Way, api: Api, id: &str) -> Self {
         Self {
             way,
@@ -72,6 +84,14 @@ impl Bait {
             skip: 0,
             take: 1,
             is_seen_only: false,
+            is_any: false,
+        }
+    }
+
+    pub(crate) fn any(self) -> Self {
+        Self {
+            is_any: true,
+            ..self
         }
     }
 
@@ -98,6 +118,7 @@ impl Bait {
             && self.api == request.api
             && request.id.as_deref() == Some(self.id.as_str())
             && (request.api != Api::EndTxn || request.is_commit)
+            && (self.is_any || request.api == Api::InitProducerId || request.has_records)
     }
 }
 
@@ -177,6 +198,27 @@ impl Board {
         self.traps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps account of what its transaction holds, and notes it there.
+    fn follow(&self, request: &mut Request) {
+        let Some(id) = &request.id else { return };
+        let all = self.transactions.lock();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        let own = all.entry(id.clone()).or_default();
+        match request.api {
+            Api::InitProducerId => *own = Transaction::default(),
+            Api::AddPartitionsToTxn => {
+                if own.is_ended {
+                    *own = Transaction::default();
+                }
+                own.has_records |= request.topics.iter().any(|topic| !is_own(topic));
+            }
+            // It may be asked for again.
+            Api::EndTxn => own.is_ended = true,
+            Api::Produce | Api::Other => {}
+        }
+        request.has_records = own.has_records;
+    }
+
     /// The first trap that takes it.
     fn catch(&self, way: Way, request: &Request) -> Option<Arc<Caught>> {
         self.lock()
@@ -184,6 +226,11 @@ impl Board {
             .find(|caught| caught.takes(way, request))
             .cloned()
     }
+}
+
+/// A control topic of the product's.
+fn is_own(topic: &str) -> bool {
+    topic.starts_with("formspool-")
 }
 
 impl Caught {

@@ -19,6 +19,7 @@ use crate::form::{Bodies, Form};
 use crate::process::kafka::Brokers;
 use crate::process::kafka::tools::kcat;
 
+const NO_TOPIC: &str = "Unknown topic or partition";
 const READ_TIME: Duration = Duration::from_mins(1);
 
 /// Partition and offset.
@@ -76,9 +77,12 @@ pub(crate) async fn read(
         "-X",
         "topic.metadata.refresh.interval.ms=1000",
     ];
-    let output = kcat(&args, None, READ_TIME).await;
-    let output = output.with_context(|| format!("reading {topic}"))?;
-    parse(topic, &output.stdout)
+    let output = match kcat(&args, None, READ_TIME).await {
+        Ok(output) => output.stdout,
+        Err(error) if error.to_string().contains(NO_TOPIC) => Vec::new(),
+        Err(error) => return Err(error.context(format!("reading {topic}"))),
+    };
+    parse(topic, &output)
 }
 
 fn parse(topic: &str, printed: &[u8]) -> anyhow::Result<Topic> {

@@ -12,6 +12,7 @@
     reason = "a test; the fake is the whole world of its settings"
 )]
 
+mod brokers;
 mod cluster;
 mod clusters;
 mod disks;
@@ -145,7 +146,11 @@ fn trials() -> ExitCode {
     };
     let trials = TRIALS.iter();
     let failed = trials.filter(|(args, code, words)| !trial.run(args, *code, words));
-    if failed.count() == 0 && clusters::trials(&trial) == 0 && disks::trials(&trial) == 0 {
+    let is_sound = failed.count() == 0
+        && brokers::trials(&trial) == 0
+        && clusters::trials(&trial) == 0
+        && disks::trials(&trial) == 0;
+    if is_sound {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE

@@ -127,6 +127,8 @@ pub struct House {
     pub log: Arc<Log>,
     pub behind: Behind,
     pub stage: Stage,
+    /// What each task has left to deliver, as the bridge would tell.
+    pub left: Arc<Mutex<Option<u64>>>,
 }
 
 /// What a door said.
@@ -198,6 +200,8 @@ impl House {
         let admin = Arc::clone(&log);
         let behind = Behind::default();
         *behind.log.lock().unwrap() = Some(Arc::clone(&log));
+        let told: Arc<Mutex<Option<u64>>> = Arc::new(Mutex::new(Some(0)));
+        let left = Arc::clone(&told);
         let doors = Doors {
             config,
             submission_bytes_max,
@@ -231,6 +235,10 @@ impl House {
             delivery: Arc::new(
                 |form, position| json!([{ "task": format!("{form}-sheet"), "state": position.to_string() }]),
             ),
+            lag: Arc::new(move |_| {
+                let left = *left.lock().unwrap();
+                Box::pin(async move { left })
+            }),
             observe: Arc::new(|_, _, _| {}),
             stopping: stage.token.clone(),
         };
@@ -239,6 +247,7 @@ impl House {
             log,
             behind,
             stage,
+            left: told,
         };
         house.define(&student());
         house

@@ -28,6 +28,7 @@ pub(super) type Configs = BTreeMap<String, String>;
 /// Asks brokers.
 pub(super) struct Brokers {
     admin: AdminClient<Told>,
+    servers: String,
 }
 
 /// A topic as the brokers have it.
@@ -90,6 +91,7 @@ impl Brokers {
             .create_with_context(Told::default());
         Ok(Self {
             admin: admin.map_err(|error| Fault::of("set up the admin client", &error))?,
+            servers: access.servers.clone(),
         })
     }
 
@@ -214,12 +216,7 @@ impl Brokers {
     }
 
     fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
-        let mut fault = Fault::of(doing, error);
-        let words = self.admin.inner().context().words();
-        if !words.is_empty() {
-            fault.words = format!("{}: {words}", fault.words);
-        }
-        fault
+        Fault::of(&format!("{doing} at {}", self.servers), error)
     }
 }
 

@@ -47,6 +47,15 @@ impl Access {
         })
     }
 
+    /// How connections are secured.
+    pub(super) fn protocol(&self) -> String {
+        let named = self
+            .properties
+            .iter()
+            .find(|(name, _)| name == "security.protocol");
+        named.map_or_else(|| "plaintext".to_owned(), |(_, value)| value.clone())
+    }
+
     /// What every client begins with.
     pub(super) fn client(&self, name: &str) -> ClientConfig {
         let mut client = ClientConfig::new();
@@ -108,7 +117,7 @@ pub(super) struct Told {
 pub(super) struct Flight {
     /// The last offset, by topic (as numbered by the sender) and partition.
     pub(super) last: BTreeMap<(u32, i32), i64>,
-    /// The first that failed.
+    /// The first that failed by itself, else the first that was put away for another's sake.
     pub(super) failed: Option<(RDKafkaErrorCode, Tag)>,
 }
 
@@ -167,14 +176,21 @@ impl Told {
         if !NOT_YET_UP.iter().any(|state| words.contains(state)) {
             self.wear.fetch_add(1, Ordering::Relaxed);
         }
+        self.says(words);
+    }
+
+    fn says(&self, words: &str) {
         words.clone_into(&mut self.words.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
 impl ClientContext for Told {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        if matches!(facility, "FAIL" | "REQTMOUT") {
-            self.complains(message);
+        match facility {
+            "FAIL" | "REQTMOUT" => self.complains(message),
+            // Why a transaction has failed: its records' reports may only say that it did.
+            "TXNERR" => self.says(message),
+            _ => {}
         }
         tracing::debug!(?level, facility, message, "librdkafka");
     }
@@ -213,10 +229,23 @@ impl ProducerContext for Told {
             }
             Err((error, _)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                flight.failed.get_or_insert((code, tag));
+                if flight
+                    .failed
+                    .is_none_or(|(known, _)| is_purged(known) && !is_purged(code))
+                {
+                    flight.failed = Some((code, tag));
+                }
             }
         }
     }
+}
+
+/// True of a record that failed because its transaction did.
+pub(super) fn is_purged(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::PurgeQueue | RDKafkaErrorCode::PurgeInflight
+    )
 }
 
 #[cfg(test)]

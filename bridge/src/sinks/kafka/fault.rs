@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Fenced,
     /// A topic or a partition is not there.
     Topic,
+    /// There are too few brokers for the replicas that are wanted.
+    Replication,
     /// Kafka has forgotten our producer id: it was idle for long, or its log was cut.
     Forgotten,
     /// Anything else.
@@ -61,13 +63,14 @@ impl Kind {
             Self::Record => "record",
             Self::Fenced => "fenced",
             Self::Topic => "topic",
+            Self::Replication => "replication",
             Self::Forgotten => "forgotten",
             Self::Other => "other",
         }
     }
 
     fn of(code: Code) -> Self {
-        const KINDS: [(Kind, &[Code]); 8] = [
+        const KINDS: [(Kind, &[Code]); 9] = [
             (
                 Kind::Auth,
                 &[
@@ -89,6 +92,7 @@ impl Kind {
             ),
             (Kind::Time, &[Code::InvalidTimestamp]),
             (Kind::Record, &[Code::InvalidRecord]),
+            (Kind::Replication, &[Code::InvalidReplicationFactor]),
             (
                 Kind::Fenced,
                 &[
@@ -195,6 +199,7 @@ impl Fault {
             | Kind::Record
             | Kind::Fenced
             | Kind::Topic
+            | Kind::Replication
             | Kind::Forgotten
             | Kind::Other => Cause::Place,
         };
@@ -217,6 +222,10 @@ impl Fault {
             Kind::Fenced => {
                 "; another producer has this task's transactional id: most likely a newer leader, \
                  whose turn it is"
+            }
+            Kind::Replication => {
+                "; Kafka has fewer brokers than that: start more, or set replication and min_insync \
+                 lower and accept_weak = true in the task's table [kafka]"
             }
             Kind::Away
             | Kind::Size

@@ -21,7 +21,7 @@ use super::cursor::{CursorRecord, Marks};
 use super::fault::Fault;
 use super::loss;
 use super::producer::{Manner, Outgoing, TxProducer};
-use super::session::Session;
+use super::session::{Rest, Session};
 use super::setup::Setup;
 use super::topics;
 use crate::error::{Cause, SinkError, Trouble};
@@ -32,7 +32,7 @@ use crate::sink::Opening;
 /// For older transactions to end.
 const FENCE: Duration = Duration::from_secs(20);
 
-/// For reading the cursor.
+/// For reading the cursor, at most; an open transaction of ours would be over sooner.
 const READ: Duration = Duration::from_secs(15);
 
 /// The number of the control topic in tags.
@@ -56,23 +56,15 @@ pub(super) struct Opened {
     pub(super) was_there: bool,
 }
 
-/// Opens; a producer that is left from an aborted transaction, and not worn, need not fence again.
-pub(super) fn open(
-    setup: &Setup,
-    opening: Opening,
-    left: Option<TxProducer>,
-) -> Result<Opened, SinkError> {
+/// Opens.
+pub(super) fn open(setup: &Setup, opening: Opening) -> Result<Opened, SinkError> {
     let again = |fault: Fault| SinkError::Again(fault.trouble());
     let brokers = Brokers::new(&setup.access).map_err(again)?;
     brokers.ids().map_err(again)?;
     make_control(setup, &brokers)?;
-    let (mut producer, tail) = match left.filter(|left| !left.is_worn()) {
-        Some(mut producer) => {
-            let tail = read_behind_mark(setup, &mut producer, opening.term);
-            (producer, tail.map_err(again)?)
-        }
-        None => fence_and_read(setup, &setup.manner(None, false), opening.term).map_err(again)?,
-    };
+    let manner = setup.manner(None, false);
+    let fenced = fence_and_read(setup, &manner, opening.term);
+    let (mut producer, tail) = fenced.map_err(again)?;
     let verdict = judge(setup, tail, opening)?;
     let (at, marks, was_there) = match verdict {
         Verdict::GoOn(cursor) => (cursor.position(), cursor.topics, true),
@@ -83,7 +75,11 @@ pub(super) fn open(
         }
     };
     Ok(Opened {
-        session: Session::new(producer, opening.term, at, marks),
+        session: Session {
+            producer,
+            manner,
+            rest: Rest::new(opening.term, at, marks),
+        },
         was_there,
     })
 }
@@ -91,7 +87,7 @@ pub(super) fn open(
 /// The control topic has one partition: two would have two ends.
 fn make_control(setup: &Setup, brokers: &Brokers) -> Result<(), SinkError> {
     let wanted = topics::wanted_control(&setup.settings, &setup.control);
-    let shape = topics::find_or_make(brokers, &setup.settings, &wanted)
+    let (shape, _) = topics::find_strong(brokers, &setup.settings, &wanted)
         .map_err(|fault| SinkError::Again(fault.trouble()))?;
     if shape.count() == 1 {
         return Ok(());
@@ -125,11 +121,7 @@ pub(super) fn fence_and_read(
 }
 
 /// Commits a mark of ours and reads the cursor up to it.
-pub(super) fn read_behind_mark(
-    setup: &Setup,
-    producer: &mut TxProducer,
-    term: u64,
-) -> Result<Tail, Fault> {
+fn read_behind_mark(setup: &Setup, producer: &mut TxProducer, term: u64) -> Result<Tail, Fault> {
     if mutants::is(Mutant::SharedControl) {
         return read(setup, Upto::Readable);
     }

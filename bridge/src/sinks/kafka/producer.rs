@@ -16,11 +16,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
-use super::client::{Access, Tag, Told};
+use super::client::{Access, Tag, Told, is_purged};
 use super::fault::{Fault, Kind, is_retriable};
 use super::settings::Compression;
 use crate::config::KafkaConfig;
@@ -31,11 +32,14 @@ const CALL: Duration = Duration::from_secs(5);
 /// Between two looks at what has arrived.
 const PACE: Duration = Duration::from_micros(300);
 
+/// For the cause of a failure to be told.
+const CAUSE: Duration = Duration::from_secs(1);
+
 /// For brokers to answer an abort.
 const ABORT: Duration = Duration::from_secs(10);
 
 /// How a producer is to send.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Manner {
     pub(super) transactional_id: String,
     pub(super) compression: Compression,
@@ -68,6 +72,59 @@ pub(super) struct Outgoing<'a> {
 /// The last offsets of a transaction, by topic (as numbered by the sender) and partition.
 pub(super) type Offsets = BTreeMap<(u32, i32), i64>;
 
+/// How librdkafka is set up for it.
+fn client(access: &Access, config: &KafkaConfig, manner: &Manner) -> ClientConfig {
+    let timeout = config.transaction_timeout();
+    // Room for one transaction twice, and for its headers.
+    let queue = (config.batch_records_max + 1) * 2;
+    let queue_kbytes = (config.batch_bytes_max >> 10) * 4 + 65_536;
+    let mut client = access.client(&manner.transactional_id);
+    client
+        .set("transactional.id", &manner.transactional_id)
+        .set("transaction.timeout.ms", timeout.as_millis().to_string())
+        .set("acks", "all")
+        .set("enable.idempotence", "true")
+        .set(
+            "max.in.flight.requests.per.connection",
+            config.max_in_flight.to_string(),
+        )
+        .set("compression.codec", manner.compression.codec())
+        .set("linger.ms", "2")
+        .set("batch.size", manner.batch_bytes.to_string())
+        .set(
+            "batch.num.messages",
+            if manner.is_singly { "1" } else { "10000" },
+        )
+        .set("queue.buffering.max.messages", queue.to_string())
+        .set("queue.buffering.max.kbytes", queue_kbytes.to_string());
+    client
+}
+
+/// What durability rests on, as librdkafka has understood it.
+pub(super) fn profile(
+    access: &Access,
+    config: &KafkaConfig,
+    manner: &Manner,
+) -> Result<Vec<(&'static str, String)>, Fault> {
+    const NAMES: [&str; 6] = [
+        "acks",
+        "enable.idempotence",
+        "max.in.flight.requests.per.connection",
+        "transactional.id",
+        "transaction.timeout.ms",
+        "allow.auto.create.topics",
+    ];
+    let doing = "read the producer's settings back";
+    let native = client(access, config, manner).create_native_config();
+    let native = native.map_err(|error| Fault::of(doing, &error))?;
+    let read = |name| Ok((name, native.get(name)?));
+    NAMES
+        .into_iter()
+        .map(read)
+        .collect::<KafkaResult<_>>()
+        .map_err(|error| Fault::of(doing, &error))
+}
+
 impl TxProducer {
     /// Makes a producer and fences every older one with its id. When it returns, what they had under
     /// way is committed or aborted, for good.
@@ -78,27 +135,7 @@ impl TxProducer {
         patience: Duration,
     ) -> Result<Self, Fault> {
         let timeout = config.transaction_timeout();
-        let queue = (config.batch_records_max + 1) * 2;
-        let queue_kbytes = (config.batch_bytes_max >> 10) * 4 + 65_536;
-        let mut client = access.client(&manner.transactional_id);
-        client
-            .set("transactional.id", &manner.transactional_id)
-            .set("transaction.timeout.ms", timeout.as_millis().to_string())
-            .set("acks", "all")
-            .set("enable.idempotence", "true")
-            .set(
-                "max.in.flight.requests.per.connection",
-                config.max_in_flight.to_string(),
-            )
-            .set("compression.codec", manner.compression.codec())
-            .set("linger.ms", "2")
-            .set("batch.size", manner.batch_bytes.to_string())
-            .set(
-                "batch.num.messages",
-                if manner.is_singly { "1" } else { "10000" },
-            )
-            .set("queue.buffering.max.messages", queue.to_string())
-            .set("queue.buffering.max.kbytes", queue_kbytes.to_string());
+        let client = client(access, config, manner);
         let deadline = Instant::now() + patience;
         loop {
             let inner: BaseProducer<Told> = client
@@ -207,7 +244,8 @@ impl TxProducer {
         let deadline = Instant::now() + self.timeout + CALL;
         loop {
             self.listen();
-            if let Some((code, tag)) = self.inner.context().flight().failed {
+            let failed = self.inner.context().flight().failed;
+            if let Some((code, tag)) = failed {
                 return Err(self.refused(code, tag));
             }
             if self.inner.in_flight_count() == 0 {
@@ -228,19 +266,21 @@ impl TxProducer {
         committed
     }
 
-    /// Aborts the transaction. True if the producer may be used again.
-    pub(super) fn abort(&mut self) -> bool {
+    /// Aborts the transaction, so that readers need not wait for our successor or for the timeout. The
+    /// producer must not be used again: what librdkafka has purged leaves a gap in its numbers, and the
+    /// broker refuses what comes behind it.
+    pub(super) fn abort(mut self) {
         let deadline = Instant::now() + ABORT;
         self.inner.purge(PurgeConfig::default().queue().inflight());
         while self.inner.in_flight_count() > 0 {
             self.inner.poll(Duration::ZERO);
             if deadline <= Instant::now() {
-                return false;
+                return;
             }
         }
-        let aborted = self.again("abort", deadline, |inner| inner.abort_transaction(CALL));
-        self.listen();
-        aborted.is_ok() && !self.is_worn()
+        if let Err(fault) = self.again("abort", deadline, |inner| inner.abort_transaction(CALL)) {
+            tracing::debug!(%fault, "a transaction is left to its successor");
+        }
     }
 
     /// Makes a call again as long as librdkafka says that it may be. Any second time wears: the first
@@ -276,7 +316,16 @@ impl TxProducer {
         fault
     }
 
+    /// A record was refused: the transaction has failed. The first report may be of one that was put
+    /// away for another's sake; then the cause comes with the next reports, or librdkafka tells it.
     fn refused(&self, code: RDKafkaErrorCode, tag: Tag) -> Fault {
+        let deadline = Instant::now() + CAUSE;
+        let (mut code, mut tag) = (code, tag);
+        while is_purged(code) && self.inner.in_flight_count() > 0 && Instant::now() < deadline {
+            std::thread::sleep(PACE);
+            self.listen();
+            (code, tag) = self.inner.context().flight().failed.unwrap_or((code, tag));
+        }
         let mut fault = Fault::of_code("write a record", code);
         fault.record = usize::try_from(tag.record)
             .ok()
@@ -285,13 +334,14 @@ impl TxProducer {
         fault
     }
 
-    /// A fatal error is the cause of all that comes after it, and an outage has its address.
+    /// A fatal error is the cause of all that comes after it; an outage has its address, and a failed
+    /// transaction its reason.
     fn explain(&self, fault: &mut Fault) {
         if let Some((code, words)) = self.inner.client().fatal_error() {
             fault.kind = Fault::of_code("", code).kind;
             fault.is_abortable = false;
             fault.words = format!("{}: {words}", fault.words);
-        } else if fault.kind == Kind::Away {
+        } else if matches!(fault.kind, Kind::Away | Kind::Other) {
             let words = self.inner.context().words();
             if !words.is_empty() {
                 fault.words = format!("{}: {words}", fault.words);

@@ -10,7 +10,7 @@ use super::client::Tag;
 use super::cursor::{self, CursorRecord, Marks};
 use super::fault::{Fault, Kind};
 use super::open::send_cursor;
-use super::producer::{Offsets, Outgoing, TxProducer};
+use super::producer::{Manner, Offsets, Outgoing, TxProducer};
 use super::setup::Setup;
 use super::shape::{self, Shaper};
 use super::topics::{self, Topics};
@@ -21,35 +21,40 @@ use crate::sink::Batch;
 /// One epoch.
 pub(super) struct Session {
     pub(super) producer: TxProducer,
+    /// How its producer sends.
+    pub(super) manner: Manner,
+    pub(super) rest: Rest,
+}
+
+/// What outlives a producer.
+pub(super) struct Rest {
     /// The term under which it was opened.
     pub(super) term: u64,
     pub(super) at: Position,
     pub(super) marks: Marks,
     pub(super) topics: Topics,
-    /// Each record goes alone.
-    pub(super) is_singly: bool,
     /// When its cursor was written last.
     pub(super) written: Instant,
 }
 
-impl Session {
-    pub(super) fn new(producer: TxProducer, term: u64, at: Position, marks: Marks) -> Self {
+impl Rest {
+    pub(super) fn new(term: u64, at: Position, marks: Marks) -> Self {
         Self {
-            producer,
             term,
             at,
             marks,
             topics: Topics::default(),
-            is_singly: false,
             written: Instant::now(),
         }
     }
+}
 
+impl Session {
     /// Learns where the records of a batch go.
     pub(super) fn prepare(&mut self, setup: &Setup, batch: &Batch) -> Result<(), Fault> {
         let mut brokers = None;
         for record in &batch.records {
-            if self.topics.of(&record.form).is_some() {
+            if self.rest.topics.of(&record.form).is_some() {
                 continue;
             }
             let brokers = match &brokers {
@@ -58,7 +63,7 @@ impl Session {
             };
             let name = setup.settings.topic_of(&record.form);
             let topic = topics::find(brokers, &setup.settings, &name)?;
-            self.topics.add(&record.form, topic);
+            self.rest.topics.add(&record.form, topic);
         }
         Ok(())
     }
@@ -74,7 +79,7 @@ impl Session {
             return None;
         }
         batch.records.iter().find_map(|record| {
-            let (_, topic) = self.topics.of(&record.form)?;
+            let (_, topic) = self.rest.topics.of(&record.form)?;
             let most = topic.rules.bytes_max?;
             let bytes = shape::bytes(record, Some(record.form.as_bytes()), setup.settings.headers);
             (most < bytes).then_some((record, most))
@@ -92,7 +97,7 @@ impl Session {
         let now_ms = (setup.now_ms)();
         self.producer.begin()?;
         for (number, record) in batch.records.iter().enumerate() {
-            let (topic_number, topic) = self.topics.of(&record.form).ok_or_else(|| Fault {
+            let (topic_number, topic) = self.rest.topics.of(&record.form).ok_or_else(|| Fault {
                 kind: Kind::Topic,
                 is_abortable: true,
                 words: format!("no topic is known for form {}", record.form),
@@ -131,7 +136,7 @@ impl Session {
     /// Writes the cursor again where it stands: the broker must not forget us while nothing comes.
     pub(super) fn keep_alive(&mut self, setup: &Setup) -> Result<(), Fault> {
         self.producer.begin()?;
-        self.finish(setup, self.at, &Offsets::new())
+        self.finish(setup, self.rest.at, &Offsets::new())
     }
 
     /// The cursor, last; then commit.
@@ -140,21 +145,21 @@ impl Session {
         send_cursor(setup, &self.producer, &cursor)?;
         self.producer.drain()?;
         self.producer.commit()?;
-        self.at = upto;
-        self.marks = cursor.topics;
-        self.written = Instant::now();
+        self.rest.at = upto;
+        self.rest.marks = cursor.topics;
+        self.rest.written = Instant::now();
         Ok(())
     }
 
     fn cursor(&self, setup: &Setup, upto: Position, offsets: &Offsets) -> CursorRecord {
-        let mut marks = self.marks.clone();
-        for (number, topic) in (0u32..).zip(self.topics.iter()) {
+        let mut marks = self.rest.marks.clone();
+        for (number, topic) in (0u32..).zip(self.rest.topics.iter()) {
             let last = offsets.range((number, i32::MIN)..=(number, i32::MAX));
             let last = last
                 .map(|((_, partition), offset)| (*partition, *offset))
                 .collect();
             cursor::note(&mut marks, &topic.name, topic.partitions, &last);
         }
-        setup.owner.cursor(upto, self.term, marks)
+        setup.owner.cursor(upto, self.rest.term, marks)
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::audit::{self, Finding, Level};
 use super::fault::Kind;
 use super::session::Session;
 use super::setup::Setup;
@@ -33,6 +34,7 @@ pub(super) struct Telling {
     fences: u64,
     topics: serde_json::Value,
     alarm: Option<String>,
+    audit: serde_json::Value,
     told: Option<Instant>,
 }
 
@@ -51,6 +53,7 @@ impl Telling {
             fences: 0,
             topics: serde_json::Value::Null,
             alarm: None,
+            audit: serde_json::Value::Null,
             told: None,
         }
     }
@@ -70,8 +73,21 @@ impl Telling {
         self.tell();
     }
 
+    pub(super) fn audited(&mut self, findings: &[Finding]) {
+        let levels = [Level::Red, Level::Amber, Level::Unknown, Level::Green];
+        let counts = levels.map(|level| audit::count(findings, level));
+        self.metrics.kafka_audited(&self.task, counts);
+        self.audit = audit::told(findings);
+        self.tell();
+    }
+
+    pub(super) fn not_audited(&mut self, why: &str) {
+        self.audit = json!({ "failed": why });
+        self.tell();
+    }
+
     pub(super) fn at(&mut self, session: &Session) {
-        self.topics = json!(session.marks);
+        self.topics = json!(session.rest.marks);
     }
 
     pub(super) fn committed(&mut self, took: Duration) {
@@ -108,6 +124,7 @@ impl Telling {
             "aborts": self.aborts,
             "fences": self.fences,
             "topics": self.topics,
+            "audit": self.audit,
             "consumers": "enable.auto.commit=false, isolation.level=read_committed",
         }));
     }

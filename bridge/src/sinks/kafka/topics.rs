@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::audit;
 use super::brokers::{Brokers, Configs, TopicShape, Wanted};
 use super::fault::{Fault, Kind};
 use super::settings::Settings;
@@ -59,13 +60,35 @@ impl Topics {
 
 /// Looks at a topic for records, and makes it if it is missing and may be made.
 pub(super) fn find(brokers: &Brokers, settings: &Settings, name: &str) -> Result<Topic, Fault> {
-    let shape = find_or_make(brokers, settings, &wanted(settings, name))?;
-    let rules = brokers.topic_configs(name).map(|configs| rules(&configs));
+    let (shape, configs) = find_strong(brokers, settings, &wanted(settings, name))?;
     Ok(Topic {
         name: name.to_owned(),
         partitions: shape.count(),
-        rules: rules.unwrap_or_default(),
+        rules: configs.map(|configs| rules(&configs)).unwrap_or_default(),
     })
+}
+
+/// A topic's shape and settings, if it is as durable as the task wants it; it is made if it is missing
+/// and may be made.
+pub(super) fn find_strong(
+    brokers: &Brokers,
+    settings: &Settings,
+    wanted: &Wanted<'_>,
+) -> Result<(TopicShape, Option<Configs>), Fault> {
+    let shape = find_or_make(brokers, settings, wanted)?;
+    let configs = brokers.topic_configs(wanted.name);
+    let min_insync = configs
+        .as_ref()
+        .and_then(|configs| configs.get("min.insync.replicas")?.parse().ok());
+    match audit::weakness(settings, wanted.name, &shape, min_insync) {
+        None => Ok((shape, configs)),
+        Some(words) => Err(Fault {
+            kind: Kind::Topic,
+            is_abortable: true,
+            words,
+            record: None,
+        }),
+    }
 }
 
 /// What a topic for records has to look like.
@@ -89,7 +112,7 @@ pub(super) fn wanted_control<'a>(settings: &Settings, name: &'a str) -> Wanted<'
 }
 
 /// A topic's shape; it is made if it is missing and may be made.
-pub(super) fn find_or_make(
+fn find_or_make(
     brokers: &Brokers,
     settings: &Settings,
     wanted: &Wanted<'_>,
@@ -104,18 +127,21 @@ pub(super) fn find_or_make(
         kind: Kind::Topic,
         is_abortable: true,
         words: format!(
-            "topic {} is not there and create_topics is off; make it: kafka-topics.sh --create \
-             --topic {} --partitions {} --replication-factor {} --config min.insync.replicas={} \
-             --config cleanup.policy={}",
+            "topic {} is not there and create_topics is off; make it: kafka-topics.sh {}",
             wanted.name,
-            wanted.name,
-            wanted.partitions,
-            wanted.replication,
-            wanted.min_insync,
-            wanted.cleanup
+            create_arguments(wanted)
         ),
         record: None,
     })
+}
+
+/// What Kafka's own tool takes to make it.
+pub(super) fn create_arguments(wanted: &Wanted<'_>) -> String {
+    format!(
+        "--create --topic {} --partitions {} --replication-factor {} \
+         --config min.insync.replicas={} --config cleanup.policy={}",
+        wanted.name, wanted.partitions, wanted.replication, wanted.min_insync, wanted.cleanup
+    )
 }
 
 /// What of a topic's settings bears on its records.

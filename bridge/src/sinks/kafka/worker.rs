@@ -16,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{oneshot, watch};
 
+use super::auditor::{Audited, Auditor};
 use super::brokers::Brokers;
 use super::control::Tail;
 use super::fault::{Fault, Kind};
 use super::loss;
 use super::open::{self, Opened};
-use super::producer::TxProducer;
-use super::session::Session;
+use super::producer::Manner;
+use super::session::{Rest, Session};
 use super::setup::Setup;
 use super::shape::Shaper;
 use super::telling::Telling;
@@ -46,9 +47,8 @@ pub(super) struct Worker {
     setup: Setup,
     shaper: Shaper,
     session: Option<Session>,
-    /// From an aborted transaction, until it is opened again.
-    left: Option<TxProducer>,
     telling: Telling,
+    auditor: Auditor,
     uneasy: watch::Sender<Option<Trouble>>,
     /// Since when something looks lost.
     lost_since: Option<Instant>,
@@ -69,9 +69,9 @@ impl Worker {
                 &setup.owner.cluster,
             ),
             telling: Telling::new(&setup),
+            auditor: Auditor::new(setup.config.audit_every_ms),
             setup,
             session: None,
-            left: None,
             uneasy,
             lost_since: None,
             singly_upto: Position::default(),
@@ -96,7 +96,6 @@ impl Worker {
 
     fn close(&mut self) {
         self.session = None;
-        self.left = None;
         self.telling
             .state("closed: another node delivers, or the task is paused");
     }
@@ -104,13 +103,8 @@ impl Worker {
     fn open(&mut self, opening: Opening) -> Result<Option<Cursor>, SinkError> {
         self.uneasy.send_replace(None);
         self.telling.state("opening");
-        let left = self
-            .session
-            .take()
-            .map(|session| session.producer)
-            .or(self.left.take());
-        let opened =
-            open::open(&self.setup, opening, left).and_then(|opened| self.check_loss(opened));
+        self.session = None;
+        let opened = open::open(&self.setup, opening).and_then(|opened| self.check_loss(opened));
         let Opened {
             mut session,
             was_there,
@@ -124,16 +118,18 @@ impl Worker {
         if mutants::is(Mutant::CursorNotReread)
             && let Some(remembered) = self.remembered.take()
         {
-            session.at = remembered;
+            session.rest.at = remembered;
         }
-        self.telling.state("open");
         self.telling.at(&session);
+        self.telling.state("open");
+        self.auditor.hurry();
         let cursor = was_there.then(|| Cursor {
             incarnation: self.setup.owner.incarnation,
-            position: session.at,
+            position: session.rest.at,
             id: None,
         });
         self.session = Some(session);
+        self.look_around();
         Ok(cursor)
     }
 
@@ -141,7 +137,9 @@ impl Worker {
     /// behind answers, too, until it notices.
     fn check_loss(&mut self, opened: Opened) -> Result<Opened, SinkError> {
         let missing = Brokers::new(&self.setup.access)
-            .and_then(|brokers| loss::look(&self.setup.access, &brokers, &opened.session.marks))
+            .and_then(|brokers| {
+                loss::look(&self.setup.access, &brokers, &opened.session.rest.marks)
+            })
             .map_err(|fault| SinkError::Again(fault.trouble()))?;
         if missing.is_empty() {
             self.lost_since = None;
@@ -158,23 +156,31 @@ impl Worker {
     }
 
     fn deliver(&mut self, batch: &Batch) -> Delivery {
-        let Some(session) = self.session.take() else {
+        let Some(mut session) = self.session.take() else {
             return Delivery::Reopen(Trouble::new(Cause::Place, "Kafka is not open"));
-        };
-        let mut session = match self.fit(session, batch) {
-            Ok(session) => session,
-            Err(trouble) => return Delivery::Reopen(trouble),
         };
         if let Err(fault) = session.prepare(&self.setup, batch) {
             self.session = Some(session);
             return Delivery::Again(fault.trouble());
         }
+        let mut session = match self.fit(session, batch) {
+            Ok(session) => session,
+            Err(trouble) => return Delivery::Reopen(trouble),
+        };
         if let Some((record, most)) = session.too_large(&self.setup, batch) {
             let refused = too_large(record, most);
             self.session = Some(session);
             return refused;
         }
         self.telling.state("delivering");
+        let oldest = batch
+            .records
+            .iter()
+            .map(|record| record.received_at_ms)
+            .min();
+        let now_ms = (self.setup.now_ms)();
+        self.auditor
+            .delivers(oldest.map_or(0, |oldest| now_ms.saturating_sub(oldest)));
         let is_stamped_now = batch.upto <= self.stamped_now_upto;
         let began = Instant::now();
         match session.transact(&self.setup, &mut self.shaper, batch, is_stamped_now) {
@@ -183,41 +189,40 @@ impl Worker {
                 self.telling.at(&session);
                 self.telling.state("open");
                 self.session = Some(session);
+                self.look_around();
                 Delivery::Taken { upto: batch.upto }
             }
-            Err(fault) => self.recover(session, batch, fault),
+            Err(fault) => self.recover(session, batch, &fault),
         }
     }
 
-    /// A producer that is worn, or that sends in another manner than this batch needs, is made anew;
-    /// then the cursor must stand where it did.
+    /// A producer that is worn, or that sends in another manner than this batch needs, is made anew.
     fn fit(&mut self, session: Session, batch: &Batch) -> Result<Session, Trouble> {
         session.producer.listen();
-        let is_singly = batch
-            .records
-            .first()
-            .is_some_and(|first| first.position <= self.singly_upto);
-        if !session.producer.is_worn() && session.is_singly == is_singly {
+        let first = batch.records.first().map(|record| record.position);
+        let is_singly = first.is_some_and(|first| first <= self.singly_upto);
+        let manner = self
+            .setup
+            .manner(session.rest.topics.bytes_max(), is_singly);
+        if !session.producer.is_worn() && session.manner == manner {
             return Ok(session);
         }
-        let manner = self.setup.manner(session.topics.bytes_max(), is_singly);
+        let Session { producer, rest, .. } = session;
         // The old one goes first: at most one transaction is in memory.
-        let Session {
-            producer,
-            term,
-            at,
-            marks,
-            topics,
-            ..
-        } = session;
         drop(producer);
-        let (producer, tail) =
-            open::fence_and_read(&self.setup, &manner, term).map_err(|fault| fault.trouble())?;
-        self.stands_at(&tail, at)?;
-        let mut session = Session::new(producer, term, at, marks);
-        session.topics = topics;
-        session.is_singly = is_singly;
-        Ok(session)
+        self.renew(rest, manner)
+    }
+
+    /// The same session with a new producer; its cursor must stand where it did.
+    fn renew(&mut self, rest: Rest, manner: Manner) -> Result<Session, Trouble> {
+        let fenced = open::fence_and_read(&self.setup, &manner, rest.term);
+        let (producer, tail) = fenced.map_err(|fault| fault.trouble())?;
+        self.stands_at(&tail, rest.at)?;
+        Ok(Session {
+            producer,
+            manner,
+            rest,
+        })
     }
 
     /// True to what this session knew: nothing came in between.
@@ -240,21 +245,30 @@ impl Worker {
         ))
     }
 
-    /// What follows a transaction that failed. Its session is over in any case.
-    fn recover(&mut self, mut session: Session, batch: &Batch, fault: Fault) -> Delivery {
+    /// What follows a transaction that failed. Its producer is over in any case.
+    fn recover(&mut self, session: Session, batch: &Batch, fault: &Fault) -> Delivery {
         self.telling.failed(fault.kind);
         tracing::debug!(task = %self.setup.owner.task, %fault, "transaction failed");
-        self.remembered = Some(session.at);
-        let is_kept = fault.is_abortable && session.producer.abort();
+        let Session {
+            producer,
+            manner,
+            rest,
+        } = session;
+        self.remembered = Some(rest.at);
+        if fault.is_abortable {
+            producer.abort();
+        } else {
+            drop(producer);
+        }
         match fault.kind {
             Kind::Size | Kind::Record => {
                 let alone = match &*batch.records {
                     [record] => Some(record),
-                    many if session.is_singly => fault.record.and_then(|number| many.get(number)),
+                    many if manner.is_singly => fault.record.and_then(|number| many.get(number)),
                     _ => None,
                 };
                 if let Some(record) = alone {
-                    return self.never(session, is_kept, record, &fault);
+                    return self.never(rest, manner, record, fault);
                 }
                 self.singly_upto = batch.upto;
             }
@@ -264,42 +278,30 @@ impl Worker {
             | Kind::Auth
             | Kind::Fenced
             | Kind::Topic
+            | Kind::Replication
             | Kind::Forgotten
             | Kind::Other => {}
         }
         let trouble = fault.trouble();
         self.telling.state(&format!("not open: {}", trouble.why));
-        if is_kept {
-            self.left = Some(session.producer);
-        }
         Delivery::Reopen(trouble)
     }
 
     /// Parking passes a record: only if the cursor, read again, says that nothing of the batch is
     /// there.
-    fn never(
-        &mut self,
-        mut session: Session,
-        is_kept: bool,
-        record: &Record,
-        fault: &Fault,
-    ) -> Delivery {
-        if !is_kept {
-            return Delivery::Reopen(fault.trouble());
+    fn never(&mut self, rest: Rest, manner: Manner, record: &Record, fault: &Fault) -> Delivery {
+        match self.renew(rest, manner) {
+            Ok(session) => self.session = Some(session),
+            Err(trouble) => return Delivery::Reopen(trouble),
         }
-        let again = open::read_behind_mark(&self.setup, &mut session.producer, session.term)
-            .map_err(|fault| fault.trouble())
-            .and_then(|tail| self.stands_at(&tail, session.at));
-        if let Err(trouble) = again {
-            return Delivery::Reopen(trouble);
-        }
-        self.session = Some(session);
+        let why = if fault.kind == Kind::Size {
+            "Kafka takes no record of this size in its topic"
+        } else {
+            "a rule of its topic refuses it"
+        };
         Delivery::Never {
             which: record.position,
-            why: match fault.kind {
-                Kind::Size => "Kafka takes no record of this size in its topic".to_owned(),
-                _ => "a rule of its topic refuses it".to_owned(),
-            },
+            why: why.to_owned(),
             answer: fault.words.clone(),
         }
     }
@@ -310,19 +312,44 @@ impl Worker {
             return;
         };
         session.producer.listen();
-        if session.written.elapsed() < Duration::from_millis(self.setup.config.keepalive_ms) {
+        self.look_around();
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if session.rest.written.elapsed() < Duration::from_millis(self.setup.config.keepalive_ms) {
             return;
         }
         if session.producer.is_worn() {
             let why = "a connection broke while nothing was to do";
             return self.be_uneasy(Trouble::new(Cause::Place, why));
         }
-        if let Err(fault) = session.keep_alive(&self.setup) {
-            self.telling.failed(fault.kind);
-            if fault.is_abortable {
-                session.producer.abort();
+        let Err(fault) = session.keep_alive(&self.setup) else {
+            return;
+        };
+        self.telling.failed(fault.kind);
+        if let Some(session) = self.session.take().filter(|_| fault.is_abortable) {
+            session.producer.abort();
+        }
+        self.be_uneasy(fault.trouble());
+    }
+
+    /// Begins an audit that is due, and hears what one has found. What looks lost is looked at again by
+    /// an opening, which decides.
+    fn look_around(&mut self) {
+        let Some(session) = &self.session else {
+            return;
+        };
+        match self.auditor.step(&self.setup, &session.rest.marks) {
+            None => {}
+            Some(Err(fault)) => self.telling.not_audited(&fault.to_string()),
+            Some(Ok(Audited { findings, missing })) => {
+                self.telling.audited(&findings);
+                if !missing.is_empty() {
+                    let words = loss::words(&self.setup.owner.task, &missing);
+                    let why = format!("it looks as if {words}");
+                    self.be_uneasy(Trouble::new(Cause::Place, why));
+                }
             }
-            self.be_uneasy(fault.trouble());
         }
     }
 

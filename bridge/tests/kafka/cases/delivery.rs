@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use crate::world::{CLUSTER, World, wall_ms, weak};
+use crate::world::{CLUSTER, Seen, World, wall_ms, weak};
 
 pub(crate) fn batch(records: Vec<Record>) -> Arc<Batch> {
     Arc::new(Batch::new(records, Arc::from([])))
@@ -106,5 +106,88 @@ pub(crate) async fn the_sink_keeps_the_contract(world: &World) {
         begins: Mutex::default(),
     })
     .await;
-    let _ = Position::default();
+}
+
+pub(crate) async fn records_of_many_forms_go_to_their_topics_by_key(world: &World) {
+    let settings = weak(
+        &json!({ "topic": "many.{form}", "key": "field:roll", "headers": "cloudevents", "partitions": 5 }),
+    );
+    let mut sink = world.sink("many", 5, &settings);
+    assert_eq!(sink.open(Opening::default()).await, Ok(None));
+    let records: Vec<Record> = (1..=60u64)
+        .map(|index| {
+            let form = if index % 3 == 0 { "b" } else { "a" };
+            let body = format!("{{\"roll\":\"r{}\"}}", index % 7);
+            let seq = if index % 3 == 0 {
+                index / 3
+            } else {
+                index - index / 3
+            };
+            Record {
+                position: Position { index, slot: 0 },
+                ..record(form, seq, &body)
+            }
+        })
+        .collect();
+    let delivered = sink.deliver(batch(records)).await;
+    assert!(matches!(delivered, Delivery::Taken { .. }), "{delivered:?}");
+    let (a, b) = (world.read("many.a"), world.read("many.b"));
+    assert_eq!((a.len(), b.len()), (40, 20));
+    let mut partition_of = BTreeMap::new();
+    for seen in &a {
+        let key = seen.key.clone().expect("a key");
+        let known = partition_of.entry(key).or_insert(seen.partition);
+        assert_eq!(*known, seen.partition, "a key has one partition");
+        assert_eq!(seen.header("ce_subject"), seen.header("formspool-seq"));
+        assert_eq!(seen.header("content-type"), "application/json");
+    }
+    assert_eq!(partition_of.len(), 7);
+    // As Java's own partitioner puts them.
+    assert_eq!(world.partitions("many.a"), Some(5));
+    let by_partition = |partition| {
+        let of = a.iter().filter(|seen| seen.partition == partition);
+        of.map(Seen::seq).collect::<Vec<_>>()
+    };
+    assert!((0..5).all(|partition| by_partition(partition).is_sorted()));
+}
+
+pub(crate) async fn what_was_parked_is_passed_by_a_cursor_alone(world: &World) {
+    let settings = weak(&json!({ "topic": "parked.{form}" }));
+    let mut sink = world.sink("parked", 5, &settings);
+    assert_eq!(sink.open(Opening::default()).await, Ok(None));
+    let upto = Position { index: 7, slot: 2 };
+    let empty = Batch {
+        records: Vec::new(),
+        upto,
+        fields: Arc::from([]),
+    };
+    assert_eq!(
+        sink.deliver(Arc::new(empty)).await,
+        Delivery::Taken { upto }
+    );
+    let opened = world
+        .sink("parked", 5, &settings)
+        .open(Opening::default())
+        .await;
+    assert_eq!(opened.expect("opened").expect("a cursor").position, upto);
+}
+
+pub(crate) async fn a_large_batch_is_one_transaction(world: &World) {
+    let settings = weak(&json!({ "topic": "large.{form}" }));
+    let mut sink = world.sink("large", 5, &settings);
+    assert_eq!(sink.open(Opening::default()).await, Ok(None));
+    let records: Vec<Record> = (1..=50_000).map(|seq| fresh("f", seq)).collect();
+    let last = records[49_999].position;
+    assert_eq!(
+        sink.deliver(batch(records)).await,
+        Delivery::Taken { upto: last }
+    );
+    let seen = world.read("large.f");
+    assert_eq!(seen.len(), 50_000);
+    assert!(seen.iter().map(Seen::seq).eq(1..=50_000));
+    let gaps = seen
+        .windows(2)
+        .filter(|two| two[1].offset != two[0].offset + 1)
+        .count();
+    assert_eq!(gaps, 0, "no marker stands between them");
 }

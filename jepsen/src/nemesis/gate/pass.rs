@@ -82,7 +82,10 @@ async fn requests(from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) 
             _ = cut.wait_for(|is_cut| *is_cut) => None,
         };
         let Some(frame) = frame else { break };
-        let request = wire::request(body(&frame));
+        let mut request = wire::request(body(&frame));
+        if let Some(request) = &mut request {
+            shared.board.follow(request);
+        }
         let trap = request
             .as_ref()
             .and_then(|request| shared.board.catch(Way::Request, request));

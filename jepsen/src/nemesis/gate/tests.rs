@@ -28,6 +28,24 @@ fn end(correlation: u8, id: &str) -> Vec<u8> {
     [&len[..], &frame].concat()
 }
 
+fn mine(way: Way) -> Bait {
+    Bait::first(way, Api::EndTxn, "mine").any()
+}
+
+/// `AddPartitionsToTxn` of one partition of a topic.
+fn add(correlation: u8, id: &str, topic: &str) -> Vec<u8> {
+    let mut frame = vec![0, 24, 0, 0, 0, 0, 0, correlation, 0, 1, b'c'];
+    frame.extend(i16::try_from(id.len()).unwrap().to_be_bytes());
+    frame.extend(id.as_bytes());
+    frame.extend([0; 8 + 2]);
+    frame.extend([0, 0, 0, 1]);
+    frame.extend(i16::try_from(topic.len()).unwrap().to_be_bytes());
+    frame.extend(topic.as_bytes());
+    frame.extend([0, 0, 0, 1, 0, 0, 0, 0]);
+    let len = i32::try_from(frame.len()).unwrap().to_be_bytes();
+    [&len[..], &frame].concat()
+}
+
 /// A broker that counts what it is asked, and answers each with an error.
 struct Broker {
     gates: Gates,
@@ -91,9 +109,7 @@ async fn reply(stream: &mut TcpStream) -> Option<u8> {
 async fn all_passes_and_only_the_bait_is_caught_until_it_is_let_go() {
     let broker = Broker::new().await;
     let mut client = broker.connect().await;
-    let trap = broker
-        .gates
-        .set(Bait::first(Way::Request, Api::EndTxn, "mine").behind(1));
+    let trap = broker.gates.set(mine(Way::Request).behind(1));
     for (correlation, id) in [(1, "other"), (2, "mine")] {
         client.write_all(&end(correlation, id)).await.unwrap();
         assert_eq!(reply(&mut client).await, Some(correlation));
@@ -115,9 +131,7 @@ async fn what_is_held_arrives_though_the_product_is_long_gone() {
     for is_cut in [false, true] {
         let broker = Broker::new().await;
         let mut client = broker.connect().await;
-        let trap = broker
-            .gates
-            .set(Bait::first(Way::Request, Api::EndTxn, "mine"));
+        let trap = broker.gates.set(mine(Way::Request));
         client.write_all(&end(1, "mine")).await.unwrap();
         assert!(trap.caught(SOON).await);
         if is_cut {
@@ -142,7 +156,7 @@ async fn what_is_dropped_never_arrives_and_ends_its_connection() {
     for way in [Way::Request, Way::Reply] {
         let broker = Broker::new().await;
         let mut client = broker.connect().await;
-        let trap = broker.gates.set(Bait::first(way, Api::EndTxn, "mine"));
+        let trap = broker.gates.set(mine(way));
         client.write_all(&end(1, "mine")).await.unwrap();
         assert!(trap.caught(SOON).await);
         trap.drop_it();
@@ -155,16 +169,12 @@ async fn what_is_dropped_never_arrives_and_ends_its_connection() {
 async fn what_is_only_seen_is_not_held_and_a_trap_that_goes_lets_go() {
     let broker = Broker::new().await;
     let mut client = broker.connect().await;
-    let seen = broker
-        .gates
-        .set(Bait::first(Way::Reply, Api::EndTxn, "mine").seen_only());
+    let seen = broker.gates.set(mine(Way::Reply).seen_only());
     client.write_all(&end(1, "mine")).await.unwrap();
     assert_eq!(reply(&mut client).await, Some(1));
     assert!(seen.caught(SOON).await);
     assert_eq!(seen.answer(SOON).await, Some(ERROR));
-    let all = broker
-        .gates
-        .set(Bait::first(Way::Request, Api::EndTxn, "mine").every());
+    let all = broker.gates.set(mine(Way::Request).every());
     let mut second = broker.connect().await;
     client.write_all(&end(2, "mine")).await.unwrap();
     second.write_all(&end(3, "mine")).await.unwrap();
@@ -174,4 +184,28 @@ async fn what_is_only_seen_is_not_held_and_a_trap_that_goes_lets_go() {
         (reply(&mut client).await, reply(&mut second).await),
         (Some(2), Some(3))
     );
+}
+
+#[tokio::test]
+async fn a_transaction_that_holds_only_the_cursor_is_not_meant_unless_it_is_said() {
+    let broker = Broker::new().await;
+    let mut client = broker.connect().await;
+    let of_records = Bait::first(Way::Request, Api::EndTxn, "mine").seen_only();
+    let of_records = broker.gates.set(of_records);
+    let sends = [
+        (add(1, "mine", "formspool-c-t"), 0),
+        (end(2, "mine"), 0),
+        (add(3, "mine", "data"), 0),
+        (add(4, "mine", "formspool-c-t"), 0),
+        (end(5, "mine"), 1),
+        // Asked again, it is of the same one; the next one is not.
+        (end(6, "mine"), 1),
+        (add(7, "mine", "formspool-c-t"), 1),
+        (end(8, "mine"), 1),
+    ];
+    for (number, (frame, count)) in (1..).zip(sends) {
+        client.write_all(&frame).await.unwrap();
+        assert_eq!(reply(&mut client).await, Some(number));
+        assert_eq!(of_records.count(), count, "{number}");
+    }
 }

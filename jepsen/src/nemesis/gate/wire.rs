@@ -4,6 +4,7 @@
 //! ├ len i32 ─┼ key i16 ─┼ version i16 ─┼ correlation i32 ─┼ client (i16 len, text) ─┤
 //! ├ tags (flexible versions only) ─┼ transactional id ─┼ …                           │
 //!   EndTxn goes on: producer id i64, epoch i16, is_commit i8
+//!   AddPartitionsToTxn goes on: producer id i64, epoch i16, topics (name, partitions) …
 //! ├ len i32 ─┼ correlation i32 ─┼ …                     a reply; its key is its request's
 //! ```
 //! Holds: what is not understood is passed on like everything else; nothing is ever changed.
@@ -50,6 +51,10 @@ pub(crate) struct Request {
     pub(crate) id: Option<String>,
     /// Of an `EndTxn`.
     pub(crate) is_commit: bool,
+    /// Of an `AddPartitionsToTxn`, as librdkafka writes it.
+    pub(super) topics: Vec<String>,
+    /// The transaction holds records, not only the product's own cursor: known to the gate.
+    pub(super) has_records: bool,
 }
 
 /// Reads a request behind its length; `None`: it is none.
@@ -63,6 +68,8 @@ pub(super) fn request(frame: &[u8]) -> Option<Request> {
         correlation,
         id: None,
         is_commit: false,
+        topics: Vec::new(),
+        has_records: false,
     };
     if api == Api::Other {
         return Some(request);
@@ -77,6 +84,15 @@ pub(super) fn request(frame: &[u8]) -> Option<Request> {
     if api == Api::EndTxn {
         cursor.take(8 + 2)?;
         request.is_commit = *cursor.take(1)?.first()? != 0;
+    }
+    if api == Api::AddPartitionsToTxn && !is_flexible {
+        cursor.take(8 + 2)?;
+        for _ in 0..cursor.i32()? {
+            request.topics.push(cursor.text(false)?);
+            for _ in 0..cursor.i32()? {
+                cursor.i32()?;
+            }
+        }
     }
     Some(request)
 }
@@ -172,6 +188,8 @@ mod tests {
             correlation: 9,
             id: Some("formspool-x".to_owned()),
             is_commit: true,
+            topics: Vec::new(),
+            has_records: false,
         };
         assert_eq!(request(&end(true)), Some(expected.clone()));
         let is_commit = false;
@@ -197,6 +215,18 @@ mod tests {
         // A null id, as of one that is only idempotent.
         let null = [0, 22, 0, 4, 0, 0, 0, 7, 255, 255, 0, 0];
         assert_eq!(request(&null).unwrap().id, None);
+    }
+
+    #[test]
+    fn partitions_that_are_added_name_their_topics() {
+        let mut frame = vec![0, 24, 0, 0, 0, 0, 0, 7, 0, 1, b'c', 0, 1, b'i'];
+        frame.extend([0; 8 + 2]);
+        frame.extend([0, 0, 0, 2]);
+        for topic in [b'a', b'b'] {
+            frame.extend([0, 1, topic, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1]);
+        }
+        assert_eq!(request(&frame).unwrap().topics, ["a", "b"]);
+        assert_eq!(request(&frame[..frame.len() - 1]), None);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
     one.judge_other(&mut mirror, "before the poison", &none)
         .await?;
 
-    let end = || Bait::first(Way::Reply, Api::EndTxn, &mirror.id());
+    let end = || Bait::first(Way::Reply, Api::EndTxn, &mirror.id()).any();
     let mut trap = one.lab.gates.set(end());
     let poison = large(one);
     one.post_one(&poison).await?;
