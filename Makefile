@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash mutants bench bench-wal bench-cluster memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash mutants bench bench-wal bench-cluster memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -61,7 +61,7 @@ mutant-build:
 	@$(CARGO) build --release --locked -p formspool --features mutants
 	@mkdir -p $(dir $(MUTANT_BINARY)) && cp $(BINARY) $(MUTANT_BINARY)
 
-test: setup-test lint unit mutant-build build ## everything that CI runs, on real processes and a real browser
+test: setup-test lint unit kafka-test mutant-build build ## everything that CI runs, on real processes and a real browser
 	$(JEPSEN) crash --kills 30 --connections 64
 	$(JEPSEN) power --cuts 3
 	$(JEPSEN) full
@@ -85,7 +85,7 @@ test: setup-test lint unit mutant-build build ## everything that CI runs, on rea
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features benches/peers --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --features benches/peers,bridge/brokers --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
 sim: ## one seed of the simulated cluster, told line by line: make sim SEED=7
@@ -99,6 +99,10 @@ unit:
 	$(CARGO) test --workspace --locked --quiet
 	$(CARGO) test -p storage --features mutants --test mutants --test wrong --locked --quiet
 	$(CARGO) test -p raft --features mutants --test sim --locked --quiet -- --mutants
+
+kafka-test: ## the Kafka sink against a real broker, and against three
+	@deploy/dev/setup.sh kafka
+	$(CARGO) test -p bridge --features brokers --test kafka --locked --quiet
 
 browser: build
 	@deploy/dev/setup.sh browser

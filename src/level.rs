@@ -17,14 +17,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 pub fn spawn(node: &raft::Node, stage: &Stage) {
     let (node, own) = (node.clone(), stage.clone());
     stage.spawn(async move {
+        let mut leadership = node.leadership();
         loop {
+            // At once when it comes to lead: a new cluster need not wait.
+            let term = *leadership.borrow_and_update();
+            if term.is_some() {
+                turn(&node).await;
+            }
             tokio::select! {
                 biased;
                 () = own.stopping() => return,
+                changed = leadership.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
-            }
-            if node.leadership().borrow().is_some() {
-                turn(&node).await;
             }
         }
     });

@@ -33,5 +33,10 @@ pub use files::{Files, How, OpenFile, OsFiles, Stat};
 pub use metrics::Metrics;
 pub use record::{Lane, Parked, Position, Record};
 pub use sink::{Batch, Cursor, Delivery, Leave, OnPoison, Opening, Sink};
+#[cfg(feature = "kafka")]
+pub use sinks::{
+    Finding, KafkaRecord, KafkaReport, KafkaSpan, KafkaTask, Level, kafka_audit, kafka_read,
+    kafka_spans,
+};
 pub use sinks::{Life, SinkKind, SinkSpec, Sinks};
 pub use status::{LaneState, LaneStatus, LastError, Notes, TaskStatus};

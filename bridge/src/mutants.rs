@@ -22,10 +22,14 @@ pub enum Mutant {
     CursorOutside,
     /// All tasks keep their cursors in one control topic.
     SharedControl,
+    /// The pump passes a record that is refused for good before it is set aside durably.
+    ParkLate,
+    /// The pump goes on from the replicated cursor, whatever the destination says.
+    OwnCursor,
 }
 
 /// Every mutant under the name that picks it.
-pub const NAMES: [(&str, Mutant); 8] = [
+pub const NAMES: [(&str, Mutant); 10] = [
     ("csv-skip-cut", Mutant::SkipCut),
     ("csv-double", Mutant::DoubleRow),
     ("csv-drop-row", Mutant::DropRow),
@@ -34,6 +38,8 @@ pub const NAMES: [(&str, Mutant); 8] = [
     ("cursor-before-fence", Mutant::CursorBeforeFence),
     ("cursor-outside", Mutant::CursorOutside),
     ("shared-control", Mutant::SharedControl),
+    ("park-late", Mutant::ParkLate),
+    ("own-cursor", Mutant::OwnCursor),
 ];
 
 #[cfg(feature = "mutants")]

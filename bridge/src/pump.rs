@@ -25,7 +25,7 @@ use crate::config::Config;
 use crate::error::Trouble;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::record::{Position, Record};
+use crate::record::{Parked, Position, Record};
 use crate::retry::{Backoff, Circuit, opens_circuit};
 use crate::sink::{Leave, OnPoison, Sink};
 use crate::sinks::{Life, SinkKind};
@@ -84,6 +84,8 @@ pub(crate) struct Pump {
     answers: Answers,
     /// What was read while the last batch was on its way.
     ahead: Option<Ahead>,
+    /// Refused, passed, and not set aside yet: only a mutant has any.
+    late: Vec<Parked>,
     /// Under which the sink was opened: its first batch goes under it too.
     leave: Option<Leave>,
     /// When the node's end was first seen.
@@ -142,6 +144,7 @@ impl Pump {
             term: None,
             answers: Answers::default(),
             ahead: None,
+            late: Vec::new(),
             leave: None,
             drain_ends_at: None,
         }
@@ -203,6 +206,8 @@ impl Pump {
         self.leave = None;
         if !self.sink.is_local() && self.at.take().is_some() {
             self.ahead = None;
+            // Another node may move it from now on: here only the log's cursor is known.
+            self.outside.cell.forget_position();
             self.sink.close();
         }
     }

@@ -78,7 +78,8 @@ impl Notes {
         *self.lock() = Some(Arc::new(told));
     }
 
-    fn get(&self) -> Option<Arc<serde_json::Value>> {
+    /// What is told now.
+    pub fn get(&self) -> Option<Arc<serde_json::Value>> {
         self.lock().clone()
     }
 
@@ -159,6 +160,11 @@ impl Cell {
         let mut inner = self.lock();
         inner.position = Some(position);
         inner.delivered_records += delivered;
+    }
+
+    /// Where the destination stands is not known here any more.
+    pub(crate) fn forget_position(&self) {
+        self.lock().position = None;
     }
 
     pub(crate) fn add_parked(&self) {

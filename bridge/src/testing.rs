@@ -22,17 +22,27 @@ pub use sink::{FlakySink, Place, Step};
 use crate::record::{Position, Record};
 use crate::sink::Sink;
 use crate::sinks::{Life, SinkSpec, Sinks};
+use crate::status::Notes;
 
 /// The sink of `spec`, as a pump would get it.
 ///
 /// # Panics
 /// Where its settings are wrong.
 pub fn sink_of(sinks: &Sinks, spec: &SinkSpec, life: &Life) -> Box<dyn Sink> {
+    telling_sink_of(sinks, spec, life).0
+}
+
+/// The same, with what it tells of its destination.
+///
+/// # Panics
+/// Where its settings are wrong.
+pub fn telling_sink_of(sinks: &Sinks, spec: &SinkSpec, life: &Life) -> (Box<dyn Sink>, Notes) {
     let Some(kind) = sinks.get(&spec.name) else {
         panic!("no sink is called {}", spec.name);
     };
-    kind.make(life, &spec.settings, &crate::status::Notes::default())
-        .unwrap_or_else(|why| panic!("{why}"))
+    let notes = Notes::default();
+    let sink = kind.make(life, &spec.settings, &notes);
+    (sink.unwrap_or_else(|why| panic!("{why}")), notes)
 }
 
 /// The `seq`th record of `form`, at entry `seq`, with `body`.

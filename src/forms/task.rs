@@ -131,6 +131,12 @@ impl TaskDefinition {
         problems
     }
 
+    /// Whether a task that is defined so from now on goes on where this one stands: it moves the same
+    /// forms to the same place. Where it would begin does not matter any more.
+    pub fn goes_on_as(&self, other: &Self) -> bool {
+        self.forms == other.forms && self.spec().is_same_place(&other.spec())
+    }
+
     /// The sink as the bridge knows it.
     pub fn spec(&self) -> bridge::SinkSpec {
         let (name, settings) = match self.sink {
@@ -209,6 +215,21 @@ mod tests {
         );
         let wrong = TaskDefinition::from_toml(&text.replace("topic", "topik"));
         assert!(wrong.unwrap_err()[0].contains("topik"));
+    }
+
+    #[test]
+    fn a_task_goes_on_while_forms_and_place_are_the_same() {
+        let text = "name = 'm'\nforms = ['a']\nsink = 'kafka'\non_poison = 'park'\n[kafka]\n\
+                    topic = 'x.{form}'\nreplication = 3\n";
+        let task = |text: &str| TaskDefinition::from_toml(text).unwrap();
+        let goes_on = |from: &str, to: &str| task(text).goes_on_as(&task(&text.replace(from, to)));
+        assert!(goes_on("'park'", "'stop'"));
+        assert!(goes_on("replication = 3", "replication = 4"));
+        assert!(goes_on("replication = 3", "key = 'none'"));
+        assert!(!goes_on("'x.{form}'", "'y.{form}'"));
+        assert!(!goes_on("replication = 3", "control_topic = 'c'"));
+        assert!(!goes_on("['a']", "['a', 'b']"));
+        assert!(!task(SHEET).goes_on_as(&task(&format!("{SHEET}[csv]\npath = 'o.csv'\n"))));
     }
 
     #[test]

@@ -7,13 +7,16 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::BytesMut;
 use http_body_util::BodyExt;
 use hyper::body::Body as _;
+use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::Hall;
 use super::config::HttpConfig;
 use super::error::{MALFORMED, MEDIA_TYPE, Problem};
 
@@ -43,6 +46,24 @@ impl Room {
         }
         Ok(())
     }
+}
+
+/// What an operator says fits well into this.
+const SMALL_BYTES_MAX: usize = 1 << 10;
+
+/// A small JSON document of the given shape; nothing at all stands for `{}`.
+pub(super) async fn small<T: DeserializeOwned>(
+    doors: &Hall,
+    request: Request,
+    shape: &str,
+) -> Result<T, Problem> {
+    let (parts, body) = request.into_parts();
+    let mut room = Room::new(&doors.body_room);
+    let (headers, config) = (&parts.headers, &doors.config);
+    let bytes = read(headers, body, SMALL_BYTES_MAX, config, &mut room).await?;
+    let text = if bytes.is_empty() { b"{}" } else { &*bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| Problem::new(MALFORMED, format!("not {shape}: {error}")))
 }
 
 /// Reads all of it: 413 above `bytes_max` (at once where the header admits it), 408 when it takes

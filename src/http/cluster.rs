@@ -9,15 +9,12 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use storage::{Command, NodeId, Policy, SetPolicy};
 
-use super::body::{self, Room};
+use super::body;
 use super::error::{MALFORMED, Problem};
 use super::{Hall, Operation, json};
-
-const BODY_BYTES_MAX: usize = 1 << 10;
 
 /// `GET /v1/cluster`
 pub(super) async fn show(State(doors): State<Arc<Hall>>) -> Response {
@@ -35,7 +32,7 @@ pub(super) async fn transfer(
     State(doors): State<Arc<Hall>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let heir: Heir = read(&doors, request, "{\"to\":<number of a node>} or {}").await?;
+    let heir: Heir = body::small(&doors, request, "{\"to\":<number of a node>} or {}").await?;
     let to = heir.to.map(NodeId);
     operate(&doors, Operation::Transfer { to }).await
 }
@@ -51,7 +48,7 @@ pub(super) async fn remove(
     State(doors): State<Arc<Hall>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let member: Member = read(&doors, request, "{\"node\":<number of a node>}").await?;
+    let member: Member = body::small(&doors, request, "{\"node\":<number of a node>}").await?;
     let node = NodeId(member.node);
     operate(&doors, Operation::Remove { node }).await
 }
@@ -73,7 +70,7 @@ pub(super) async fn set_policy(
     request: Request,
 ) -> Result<Response, Problem> {
     let shape = "{\"policy\":\"always\"}, \"interval:<milliseconds>ms\" or \"never\"";
-    let wanted: Wanted = read(&doors, request, shape).await?;
+    let wanted: Wanted = body::small(&doors, request, shape).await?;
     let policy = parse_policy(&wanted.policy).ok_or_else(|| {
         Problem::new(
             MALFORMED,
@@ -101,21 +98,6 @@ fn parse_policy(text: &str) -> Option<Policy> {
 async fn operate(doors: &Hall, operation: Operation) -> Result<Response, Problem> {
     let done = (doors.operate)(operation).await?;
     Ok(json(StatusCode::OK, &done))
-}
-
-/// A small document; nothing at all stands for `{}`.
-async fn read<T: DeserializeOwned>(
-    doors: &Hall,
-    request: Request,
-    shape: &str,
-) -> Result<T, Problem> {
-    let (parts, body) = request.into_parts();
-    let mut room = Room::new(&doors.body_room);
-    let (headers, config) = (&parts.headers, &doors.config);
-    let bytes = body::read(headers, body, BODY_BYTES_MAX, config, &mut room).await?;
-    let text = if bytes.is_empty() { b"{}" } else { &*bytes };
-    serde_json::from_slice(text)
-        .map_err(|error| Problem::new(MALFORMED, format!("not {shape}: {error}")))
 }
 
 #[cfg(test)]

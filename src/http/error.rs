@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
-use storage::{Reaction, Seq};
+use storage::{Position, Reaction, Seq};
 
 use super::Declined;
 use crate::forms::Fault;
@@ -64,6 +64,7 @@ kinds! {
     KEYS_FULL = SERVICE_UNAVAILABLE, "keys-full", "No room for new idempotency keys right now";
     NO_QUORUM = SERVICE_UNAVAILABLE, "no-quorum", "No majority of the nodes can be reached";
     UNKNOWN = SERVICE_UNAVAILABLE, "outcome-unknown", "It is not known whether it was accepted";
+    NOT_YET = SERVICE_UNAVAILABLE, "older-member", "A node still runs an older release";
     DRAINING = SERVICE_UNAVAILABLE, "draining", "The node is stopping";
 }
 
@@ -101,6 +102,8 @@ struct Extra {
     line: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     oldest_seq: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    oldest_position: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -154,6 +157,24 @@ impl Problem {
         let mut problem = Self::new(FORGOTTEN, detail);
         problem.extra.oldest_seq = Some(oldest.0);
         problem
+    }
+
+    /// A cursor below the horizon; from this one on there is something.
+    pub(super) fn let_go(oldest: Position) -> Self {
+        let detail = format!(
+            "the log has let go of what comes behind it; the oldest cursor from which all is still \
+             there is {oldest}, which \"beginning\" means too"
+        );
+        let mut problem = Self::new(FORGOTTEN, detail);
+        problem.extra.oldest_position = Some(oldest.to_string());
+        problem
+    }
+
+    /// Heals as soon as all members run this release.
+    pub(super) fn not_yet() -> Self {
+        let detail = "every node has to run a release that knows this; the leader looks every few \
+                      seconds (`formspool cluster status` shows who is missing)";
+        Self::new(NOT_YET, detail).retry_after(5)
     }
 
     fn retry_after(self, seconds: u32) -> Self {

@@ -202,13 +202,18 @@ fn schemas() -> Value {
             "task": text(), "version": number(), "incarnation": number(), "state": text(),
             "changed": flag(),
         })),
+        "TaskSeek": object(&json!({
+            "task": text(), "version": number(), "incarnation": number(), "position": text(),
+            "replay": flag(),
+        })),
         "Replayed": object(&json!({ "task": text(), "replayed": number(), "more": flag() })),
         "TokenChange": object(&json!({ "token": text(), "changed": flag() })),
         "Tasks": object(&json!({ "tasks": { "type": "array", "items": data() } })),
         "Parked": object(&json!({ "parked": list("ParkedOne"), "next": text() })),
         "ParkedOne": object(&json!({
-            "position": text(), "form": number(), "parked_at": number(), "reason": text(),
-            "answer": text(), "data": data(),
+            "position": text(), "form": text(), "seq": number(), "id": id(),
+            "received_at": instant(), "parked_at": number(), "reason": text(), "answer": text(),
+            "data": data(),
         })),
         "Status": data(),
         "Cluster": object(&json!({
@@ -245,6 +250,7 @@ fn problem() -> Value {
             "version": number(),
             "line": number(),
             "oldest_seq": number(),
+            "oldest_position": text(),
         },
     })
 }

@@ -95,6 +95,19 @@ const CHANGE_REFUSALS: &[&Kind] = &[
     problems::DRAINING,
 ];
 
+const SEEK_REFUSALS: &[&Kind] = &[
+    MALFORMED,
+    BAD_PARAMETER,
+    NOT_FOUND,
+    NO_FORM,
+    problems::FORGOTTEN,
+    TOO_LARGE,
+    problems::NOT_YET,
+    problems::NO_QUORUM,
+    problems::UNKNOWN,
+    problems::DRAINING,
+];
+
 /// Every route, in the order of a form's life.
 pub(super) const ROUTES: &[Route] = &[
     Route {
@@ -315,7 +328,9 @@ pub(super) const ROUTES: &[Route] = &[
         method: "put",
         path: "/v1/tasks/{task}",
         id: "defineTask",
-        summary: "Define a task or a new version of it; If-Match: \"<version>\" or If-None-Match: *",
+        summary: "Define a task or a new version of it; If-Match: \"<version>\" or If-None-Match: *. \
+                  One that moves the same forms to the same place goes on where it stands; any other \
+                  begins anew, where `start` says",
         access: Access::Admin,
         query: &[],
         takes: JSON,
@@ -327,6 +342,7 @@ pub(super) const ROUTES: &[Route] = &[
             TOO_LARGE,
             MEDIA_TYPE,
             BAD_DEFINITION,
+            problems::NOT_YET,
         ],
         serve: || put(tasks::put),
     },
@@ -373,6 +389,31 @@ pub(super) const ROUTES: &[Route] = &[
         gives: (200, JSON, Some("TaskState")),
         refuses: CHANGE_REFUSALS,
         serve: || post(tasks::resume),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{task}/seek",
+        id: "seekTask",
+        summary: "Go on from elsewhere, in a new life: {\"to\": \"beginning\" | \"now\" | {\"form\", \
+                  \"seq\"}, the first record that is sent | {\"position\"}, a cursor}",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("TaskSeek")),
+        refuses: SEEK_REFUSALS,
+        serve: || post(tasks::seek),
+    },
+    Route {
+        method: "post",
+        path: "/v1/tasks/{task}/replay",
+        id: "replayTask",
+        summary: "Send again from a place on, marked as such: {\"from\": as `to` of seek}",
+        access: Access::Admin,
+        query: &[],
+        takes: JSON,
+        gives: (200, JSON, Some("TaskSeek")),
+        refuses: SEEK_REFUSALS,
+        serve: || post(tasks::replay),
     },
     Route {
         method: "get",

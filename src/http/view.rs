@@ -5,7 +5,7 @@
 //! at most [`READS_AT_ONCE_MAX`] of them, each of at most [`READ_BYTES_MAX`] (a page of withheld
 //! submissions: [`WITHHELD_BYTES_MAX`]).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -62,6 +62,12 @@ impl View {
     /// A form as the state has it.
     pub(super) fn form(&self, name: &str) -> Result<FormRow, Problem> {
         self.state.form(name)?.ok_or_else(|| Problem::no_form(name))
+    }
+
+    /// Every form's name, of retired ones too.
+    pub(super) fn form_names(&self) -> Result<HashMap<FormId, String>, Problem> {
+        let forms = self.state.forms()?.into_iter();
+        Ok(forms.map(|form| (form.id, form.name)).collect())
     }
 
     /// The last seq of a form; 0: none yet.
@@ -144,6 +150,16 @@ impl View {
     ) -> Result<Option<Record>, Problem> {
         self.beside(move |view| view.records.withheld_by_id(form, index, id))
             .await
+    }
+
+    /// Which rules run.
+    pub(super) fn level(&self) -> Result<u32, Problem> {
+        Ok(self.state.level()?)
+    }
+
+    /// What the log may have let go.
+    pub(super) fn horizon(&self) -> Result<Index, Problem> {
+        Ok(self.state.horizon()?)
     }
 
     /// A task as the state has it.

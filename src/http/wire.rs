@@ -131,6 +131,17 @@ pub(super) const fn task_state(state: TaskState) -> &'static str {
     }
 }
 
+/// `POST /v1/tasks/{task}/seek` and `replay`
+#[derive(Debug, Serialize)]
+pub(super) struct SeekShape<'a> {
+    pub(super) task: &'a str,
+    pub(super) version: u32,
+    pub(super) incarnation: storage::Index,
+    /// The cursor: what comes behind it is sent.
+    pub(super) position: String,
+    pub(super) replay: bool,
+}
+
 /// `POST /v1/tasks/{task}/parked/replay`
 #[derive(Debug, Serialize)]
 pub(super) struct ReplayedShape<'a> {
@@ -200,18 +211,25 @@ pub(super) struct ReleasedShape {
 #[derive(Debug, Serialize)]
 pub(super) struct ParkedShape {
     position: String,
-    form: u32,
+    form: String,
+    seq: Seq,
+    id: String,
+    received_at: String,
     parked_at: u64,
     reason: String,
     answer: String,
     data: Box<RawValue>,
 }
 
-impl From<ParkedRow> for ParkedShape {
-    fn from(row: ParkedRow) -> Self {
+impl ParkedShape {
+    /// One that is `form`'s.
+    pub(super) fn new(row: ParkedRow, form: String) -> Self {
         Self {
             position: row.position.to_string(),
-            form: row.form.0,
+            form,
+            seq: row.record.seq,
+            id: id_text(row.record.id),
+            received_at: instant_text(row.record.received_ms),
             parked_at: row.parked_at.0,
             data: raw(&row.record.body),
             reason: row.reason,

@@ -109,7 +109,7 @@ fn comes_again(view: &StateView, task: &str, position: Position, cursor: Positio
     again.iter().any(|(index, row)| {
         let at = Position {
             index: *index,
-            slot: storage::Slot(u32::MAX),
+            slot: storage::Slot(0),
         };
         row.position == position && cursor < at
     })

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{Ahead, At, Pump, Read, Turn};
 use crate::error::{Cause, FeedError, SinkError, Trouble};
 use crate::feed::{Feed, Limit};
+use crate::mutants::{self, Mutant};
 use crate::record::{Lane, Parked, Position, Record};
 use crate::sink::{Batch, Cursor, Delivery, OnPoison, Opening};
 use crate::sinks::Life;
@@ -69,6 +70,7 @@ impl Pump {
                 },
                 Err(error) => return of_feed(error),
             },
+            Some(_) if mutants::is(Mutant::OwnCursor) => replicated,
             Some(cursor) => match self.believe(cursor.position, replicated) {
                 Ok(position) => position,
                 Err(why) => return Turn::Stop(why),
@@ -128,6 +130,13 @@ impl Pump {
             Ok(at) => at,
             Err(turn) => return turn,
         };
+        for parked in std::mem::take(&mut self.late) {
+            let Life { lane, incarnation } = &self.life;
+            let set_aside = self.shared.feed.park(lane, *incarnation, parked);
+            if let Err(error) = set_aside.await {
+                return of_feed(error);
+            }
+        }
         let ahead = self
             .ahead
             .take()
@@ -329,6 +338,10 @@ impl Pump {
             why,
             answer,
         };
+        if mutants::is(Mutant::ParkLate) {
+            self.late.push(parked);
+            return Ok(());
+        }
         self.shared
             .feed
             .park(lane, self.life.incarnation, parked)

@@ -20,6 +20,7 @@ mod client;
 mod control;
 mod cursor;
 mod fault;
+mod inspect;
 mod loss;
 mod murmur;
 mod open;
@@ -50,7 +51,11 @@ use crate::metrics::Metrics;
 use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
 use crate::status::Notes;
 
-pub(super) use settings::problems;
+pub use audit::{Finding, Level};
+pub use inspect::{
+    KafkaRecord, KafkaReport, KafkaSpan, KafkaTask, kafka_audit, kafka_read, kafka_spans,
+};
+pub(super) use settings::{is_same_place, problems};
 
 /// How Kafka sinks are made and fed.
 pub(super) fn kind(

@@ -7,6 +7,12 @@ mod csv;
 #[cfg(feature = "kafka")]
 mod kafka;
 
+#[cfg(feature = "kafka")]
+pub use kafka::{
+    Finding, KafkaRecord, KafkaReport, KafkaSpan, KafkaTask, Level, kafka_audit, kafka_read,
+    kafka_spans,
+};
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +45,19 @@ impl SinkSpec {
         Self {
             name: Arc::from("csv"),
             settings: serde_json::json!({ "path": path }),
+        }
+    }
+
+    /// Whether the destination is the same, with our cursor in the same place, whatever else of the
+    /// settings differs.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        if self.name != other.name {
+            return false;
+        }
+        match &*self.name {
+            #[cfg(feature = "kafka")]
+            "kafka" => kafka::is_same_place(&self.settings, &other.settings),
+            _ => self.settings == other.settings,
         }
     }
 

@@ -36,6 +36,7 @@ struct Inner {
     /// Calls that fail, one each.
     read_troubles: Vec<FeedError>,
     advance_troubles: Vec<FeedError>,
+    send_troubles: Vec<FeedError>,
     reads: u64,
     forgotten: u64,
 }
@@ -151,6 +152,11 @@ impl VecFeed {
     /// Lets one more advance fail.
     pub fn fail_advance(&self, error: FeedError) {
         self.lock().advance_troubles.push(error);
+    }
+
+    /// Lets one more announcement of a send fail.
+    pub fn fail_send(&self, error: FeedError) {
+        self.lock().send_troubles.push(error);
     }
 
     /// How often it was read.
@@ -304,6 +310,9 @@ impl Feed for VecFeed {
     ) -> BoxFuture<'a, Result<(), FeedError>> {
         async move {
             let mut inner = self.lock();
+            if let Some(error) = inner.send_troubles.pop() {
+                return Err(error);
+            }
             Self::check(&inner, lane, incarnation)?;
             let cursor = inner.cursors.get(lane).copied().unwrap_or_default();
             assert!(

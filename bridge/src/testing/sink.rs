@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::sync::watch;
 
 use crate::error::{Cause, SinkError, Trouble};
-use crate::record::Record;
+use crate::record::{Position, Record};
 use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
 
 /// What the destination does with the next delivery.
@@ -32,6 +32,7 @@ pub struct Place {
     inner: Arc<Mutex<Inner>>,
     is_released: watch::Sender<bool>,
     deliveries: watch::Sender<u64>,
+    unease: watch::Sender<u64>,
     is_local: bool,
 }
 
@@ -45,6 +46,9 @@ struct Inner {
     opens: u64,
     beginnings: u64,
     biggest_batch: usize,
+    batches: Vec<(Vec<u64>, Position)>,
+    closes: u64,
+    last_opening: Opening,
 }
 
 impl Place {
@@ -54,6 +58,7 @@ impl Place {
             inner: Arc::default(),
             is_released: watch::Sender::new(false),
             deliveries: watch::Sender::new(0),
+            unease: watch::Sender::new(0),
             is_local,
         }
     }
@@ -67,6 +72,7 @@ impl Place {
         FlakySink {
             place: self.clone(),
             incarnation,
+            unease: self.unease.subscribe(),
         }
     }
 
@@ -115,6 +121,40 @@ impl Place {
         self.lock().beginnings
     }
 
+    /// Every batch that was taken whole: its seqs, and where the cursor stood behind it.
+    pub fn batches(&self) -> Vec<(Vec<u64>, Position)> {
+        self.lock().batches.clone()
+    }
+
+    /// How often its sink let go of it.
+    pub fn closes(&self) -> u64 {
+        self.lock().closes
+    }
+
+    /// What the log knew when it was opened last.
+    pub fn last_opening(&self) -> Opening {
+        self.lock().last_opening
+    }
+
+    /// The cursor that it holds.
+    pub fn cursor(&self) -> Option<Position> {
+        self.lock().cursor.as_ref().map(|cursor| cursor.position)
+    }
+
+    /// Puts its cursor elsewhere, as a restored backup does.
+    pub fn set_cursor(&self, incarnation: u64, position: Position) {
+        self.lock().cursor = Some(Cursor {
+            incarnation,
+            position,
+            id: None,
+        });
+    }
+
+    /// Its sink finds out by itself that it must be opened again.
+    pub fn disturb(&self) {
+        self.unease.send_modify(|count| *count += 1);
+    }
+
     /// The most records that came at once.
     pub fn biggest_batch(&self) -> usize {
         self.lock().biggest_batch
@@ -143,6 +183,8 @@ impl Place {
             position: upto,
             id,
         });
+        let seqs = batch.records.iter().take(count).map(|record| record.seq);
+        inner.batches.push((seqs.collect(), upto));
         Delivery::Taken { upto }
     }
 }
@@ -152,6 +194,7 @@ impl Place {
 pub struct FlakySink {
     place: Place,
     incarnation: u64,
+    unease: watch::Receiver<u64>,
 }
 
 impl Sink for FlakySink {
@@ -159,10 +202,11 @@ impl Sink for FlakySink {
         self.place.is_local
     }
 
-    fn open(&mut self, _opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
+    fn open(&mut self, opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
         async move {
             let mut inner = self.place.lock();
             inner.opens += 1;
+            inner.last_opening = opening;
             match inner.cursor.clone() {
                 Some(cursor) if cursor.incarnation > self.incarnation => Err(SinkError::Stop(
                     "the destination belongs to a later life".to_owned(),
@@ -176,6 +220,19 @@ impl Sink for FlakySink {
                 }
                 cursor => Ok(cursor),
             }
+        }
+        .boxed()
+    }
+
+    fn close(&mut self) {
+        self.place.lock().closes += 1;
+    }
+
+    fn uneasy(&mut self) -> BoxFuture<'_, Trouble> {
+        async move {
+            // The sender lives in `self`.
+            drop(self.unease.changed().await);
+            Trouble::new(Cause::Away, "disturbed")
         }
         .boxed()
     }

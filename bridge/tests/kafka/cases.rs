@@ -4,6 +4,7 @@ mod crash;
 mod delivery;
 mod lost;
 mod opening;
+mod profile;
 mod refused;
 
 use std::sync::Arc;
@@ -25,6 +26,9 @@ macro_rules! cases {
 }
 
 cases! {
+    profile::three_brokers_keep_the_durability_table,
+    profile::a_lone_broker_is_red_or_amber_and_told_how_to_mend,
+    profile::the_reader_sees_what_a_consumer_sees,
     delivery::records_and_cursor_arrive_together,
     delivery::the_sink_keeps_the_contract,
     delivery::records_of_many_forms_go_to_their_topics_by_key,

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::testing::sink_of;
-use bridge::{CsvConfig, KafkaConfig, Lane, Life, Metrics, NowMs, OsFiles, Sink, SinkSpec, Sinks};
+use bridge::testing::telling_sink_of;
+use bridge::{
+    CsvConfig, KafkaConfig, Lane, Life, Metrics, Notes, NowMs, OsFiles, Sink, SinkSpec, Sinks,
+};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -16,13 +18,13 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::{Value, json};
 
-use crate::broker::Broker;
+use crate::broker::Brokers;
 
 /// The cluster that all sinks belong to.
 pub(crate) const CLUSTER: &str = "0123456789abcdef";
 
 pub(crate) struct World {
-    pub(crate) broker: Broker,
+    pub(crate) brokers: Brokers,
 }
 
 /// A record as a consumer sees it.
@@ -47,6 +49,37 @@ impl Seen {
     }
 }
 
+/// A sink of `task`, in this life, on a node with these settings.
+pub(crate) fn sink_with(
+    config: &KafkaConfig,
+    task: &str,
+    incarnation: u64,
+    settings: &Value,
+) -> Box<dyn Sink> {
+    sink_and_notes(config, task, incarnation, settings).0
+}
+
+/// The same, and what it tells.
+pub(crate) fn sink_and_notes(
+    config: &KafkaConfig,
+    task: &str,
+    incarnation: u64,
+    settings: &Value,
+) -> (Box<dyn Sink>, Notes) {
+    let mut sinks = Sinks::new(&CsvConfig::default(), Arc::new(OsFiles), CLUSTER);
+    let now_ms: NowMs = Arc::new(wall_ms);
+    sinks.add_kafka(config, CLUSTER, now_ms, &Metrics::default());
+    let spec = SinkSpec {
+        name: Arc::from("kafka"),
+        settings: settings.clone(),
+    };
+    let life = Life {
+        lane: Lane::of_all(task),
+        incarnation,
+    };
+    telling_sink_of(&sinks, &spec, &life)
+}
+
 /// The present time, for records that must not be old.
 pub(crate) fn wall_ms() -> u64 {
     let since = std::time::UNIX_EPOCH.elapsed().expect("a time after 1970");
@@ -54,16 +87,17 @@ pub(crate) fn wall_ms() -> u64 {
 }
 
 impl World {
+    /// One broker, for many cases.
     pub(crate) fn start() -> Self {
         Self {
-            broker: Broker::start(),
+            brokers: Brokers::start(1, ""),
         }
     }
 
     /// The node's settings; seconds where it has minutes.
     pub(crate) fn config(&self) -> KafkaConfig {
         KafkaConfig {
-            bootstrap: vec![self.broker.address.clone()],
+            bootstrap: vec![self.brokers.addresses.clone()],
             transaction_timeout_ms: 10_000,
             loss_confirm_ms: 1000,
             ..KafkaConfig::default()
@@ -72,35 +106,13 @@ impl World {
 
     /// A sink of `task`, in this life.
     pub(crate) fn sink(&self, task: &str, incarnation: u64, settings: &Value) -> Box<dyn Sink> {
-        self.sink_with(&self.config(), task, incarnation, settings)
-    }
-
-    /// The same, on a node with these settings.
-    pub(crate) fn sink_with(
-        &self,
-        config: &KafkaConfig,
-        task: &str,
-        incarnation: u64,
-        settings: &Value,
-    ) -> Box<dyn Sink> {
-        let mut sinks = Sinks::new(&CsvConfig::default(), Arc::new(OsFiles), CLUSTER);
-        let now_ms: NowMs = Arc::new(wall_ms);
-        sinks.add_kafka(config, CLUSTER, now_ms, &Metrics::default());
-        let spec = SinkSpec {
-            name: Arc::from("kafka"),
-            settings: settings.clone(),
-        };
-        let life = Life {
-            lane: Lane::of_all(task),
-            incarnation,
-        };
-        sink_of(&sinks, &spec, &life)
+        sink_with(&self.config(), task, incarnation, settings)
     }
 
     /// A consumer without a past.
     pub(crate) fn consumer(&self, isolation: &str) -> BaseConsumer {
         ClientConfig::new()
-            .set("bootstrap.servers", &self.broker.address)
+            .set("bootstrap.servers", &self.brokers.addresses)
             .set("group.id", "a-reader")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
@@ -143,7 +155,7 @@ impl World {
 /// A producer that is not ours, with any transactional id.
 pub(crate) fn producer(world: &World, transactional_id: &str) -> BaseProducer {
     let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &world.broker.address)
+        .set("bootstrap.servers", &world.brokers.addresses)
         .set("transactional.id", transactional_id)
         .set("transaction.timeout.ms", "60000")
         .create()
@@ -172,7 +184,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 impl World {
     fn admin(&self) -> (AdminClient<DefaultClientContext>, AdminOptions) {
         let admin = ClientConfig::new()
-            .set("bootstrap.servers", &self.broker.address)
+            .set("bootstrap.servers", &self.brokers.addresses)
             .create()
             .expect("an admin client");
         let options = AdminOptions::new()
@@ -207,10 +219,9 @@ impl World {
         self.until(|| self.partitions(name).is_none()).await;
     }
 
-    /// What a topic is set to.
-    pub(crate) async fn configs(&self, name: &str) -> BTreeMap<String, String> {
+    /// What a topic or a broker is set to.
+    pub(crate) async fn configs(&self, of: ResourceSpecifier<'_>) -> BTreeMap<String, String> {
         let (admin, options) = self.admin();
-        let of = ResourceSpecifier::Topic(name);
         let told = admin
             .describe_configs([&of], &options)
             .await

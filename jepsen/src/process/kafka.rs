@@ -48,7 +48,7 @@ const END_TIME: Duration = Duration::from_secs(20);
 const LOOK: Duration = Duration::from_millis(100);
 const LOG_TAIL: usize = 2000;
 /// A producer's name is forgotten when it was idle for so long.
-pub(crate) const NAME_EXPIRY: Duration = Duration::from_secs(10);
+pub(crate) const NAME_EXPIRY: Duration = Duration::from_secs(6);
 
 /// Dropped, they are killed.
 #[derive(Debug)]

@@ -3,16 +3,17 @@
 //! Holds: a record that is sent once more leaves the list; it comes back if the destination refuses
 //! it again. Many are sent in the order in which they were accepted, a bounded number a request.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use storage::{Command, Outcome, Position, Unpark};
+use storage::{Command, FormId, Outcome, Position, Unpark};
 
 use super::super::error::{NOT_FOUND, Problem};
-use super::super::wire::{ParkedsShape, ReplayedShape, parse_position};
+use super::super::wire::{ParkedShape, ParkedsShape, ReplayedShape, parse_position};
 use super::super::{Hall, json, withheld};
 use super::{known, nobody, strange};
 
@@ -33,7 +34,12 @@ pub(in super::super) async fn list(
     let (after, limit) = withheld::page(query.as_deref())?;
     let found = doors.view.parked(task, after, limit).await?;
     let next = found.last().map_or(after, |row| row.position).to_string();
-    let parked = found.into_iter().map(Into::into).collect();
+    let names: HashMap<FormId, String> = doors.view.form_names()?;
+    let parked = found.into_iter().map(|row| {
+        let form = names.get(&row.form).cloned().unwrap_or_default();
+        ParkedShape::new(row, form)
+    });
+    let parked = parked.collect();
     Ok(json(StatusCode::OK, &ParkedsShape { parked, next }))
 }
 

@@ -16,3 +16,4 @@ mod ndjson;
 mod refused;
 mod sockets;
 mod submit;
+mod tasks;

@@ -125,11 +125,14 @@ impl Brokers {
         };
         if let Some(error) = topic.error() {
             let code = RDKafkaErrorCode::from(error);
-            return match code {
-                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                    Ok(None)
-                }
-                code => Err(Fault::of_code(&doing(), code)),
+            let is_gone = matches!(
+                code,
+                RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic
+            );
+            return if is_gone {
+                Ok(None)
+            } else {
+                Err(Fault::of_code(&doing(), code))
             };
         }
         let partitions = topic.partitions().iter().map(|partition| PartitionShape {

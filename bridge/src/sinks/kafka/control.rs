@@ -5,7 +5,7 @@
 //!                                          ▲                 ▲
 //!                                          the answer        read up to here, or it is no answer
 //! ```
-//! Holds: what is read is read_committed and reaches up to the mark that this opening has committed
+//! Holds: what is read is `read_committed` and reaches up to the mark that this opening has committed
 //! itself, behind the fence. So it is the last cursor there ever was: older producers are fenced, and
 //! a broker that was left behind and does not know it (its log ends early, and it would say so with
 //! confidence) cannot have the mark. An open transaction of somebody else in front of the mark hides
@@ -41,7 +41,7 @@ const PARTITION: i32 = 0;
 pub(super) enum Upto {
     /// At this offset, which is ours and committed.
     Mark(i64),
-    /// Wherever a read_committed reader gets to. Wrong: see the mutants.
+    /// Wherever a `read_committed` reader gets to. Wrong: see the mutants.
     Readable,
 }
 

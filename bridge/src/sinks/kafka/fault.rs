@@ -145,22 +145,19 @@ impl Kind {
 
 /// True if the same call may be made again as it is.
 pub(super) fn is_retriable(error: &KafkaError) -> bool {
-    match error {
-        KafkaError::Transaction(error) => {
-            error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort()
-        }
-        KafkaError::Flush(_) => true,
-        _ => false,
+    if let KafkaError::Transaction(error) = error {
+        return error.is_retriable() && !error.is_fatal() && !error.txn_requires_abort();
     }
+    matches!(error, KafkaError::Flush(_))
 }
 
 impl Fault {
     /// The fault of an answer while `doing` something.
     pub(super) fn of(doing: &str, error: &KafkaError) -> Self {
-        let is_abortable = match error {
-            KafkaError::Transaction(error) => error.txn_requires_abort() && !error.is_fatal(),
-            _ => false,
-        };
+        let is_abortable = matches!(
+            error,
+            KafkaError::Transaction(error) if error.txn_requires_abort() && !error.is_fatal()
+        );
         Self {
             kind: code_of(error).map_or(Kind::Other, Kind::of),
             is_abortable,
@@ -243,11 +240,17 @@ impl fmt::Display for Fault {
     }
 }
 
-fn code_of(error: &KafkaError) -> Option<Code> {
-    match error {
-        KafkaError::AdminOp(code) => Some(*code),
-        error => error.rdkafka_error_code(),
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        fault.to_string()
     }
+}
+
+fn code_of(error: &KafkaError) -> Option<Code> {
+    if let KafkaError::AdminOp(code) = error {
+        return Some(*code);
+    }
+    error.rdkafka_error_code()
 }
 
 #[cfg(test)]

@@ -111,7 +111,7 @@ impl Session {
             };
             self.producer.send(Outgoing {
                 topic: &topic.name,
-                partition: shaper.partition(record, key.as_deref(), topic.partitions),
+                partition: shape::partition(record, key.as_deref(), topic.partitions),
                 key: key.as_deref(),
                 value: &record.body,
                 headers: Some(shaper.headers(record)),

@@ -48,7 +48,7 @@ pub(super) enum HeaderStyle {
     /// `formspool-id` and its like.
     #[default]
     Plain,
-    /// The same, and those of CloudEvents in binary mode.
+    /// The same, and those of `CloudEvents` in binary mode.
     CloudEvents,
 }
 
@@ -137,6 +137,17 @@ impl Settings {
             ("", bootstrap) => Ok(bootstrap.join(",")),
             (servers, _) => Ok(servers.to_owned()),
         }
+    }
+}
+
+/// Whether records and cursor lie where they lay. Another list of servers may lead to the same Kafka;
+/// where it does not, no cursor is found there, and the task stops and says so.
+pub(crate) fn is_same_place(one: &Value, other: &Value) -> bool {
+    match (Settings::read(one), Settings::read(other)) {
+        (Ok(one), Ok(other)) => {
+            one.topic == other.topic && one.control_topic == other.control_topic
+        }
+        _ => false,
     }
 }
 

@@ -84,17 +84,6 @@ impl Shaper {
         }
     }
 
-    /// The partition of a record: by its key, else round and round.
-    pub(super) fn partition(&self, record: &Record, key: Option<&[u8]>, count: i32) -> i32 {
-        match key {
-            Some(key) => murmur::partition(key, count),
-            None => {
-                let count = u64::try_from(count).unwrap_or(1).max(1);
-                i32::try_from(record.seq % count).unwrap_or(0)
-            }
-        }
-    }
-
     /// The record's headers: text, so that every tool can show them.
     pub(super) fn headers(&mut self, record: &Record) -> OwnedHeaders {
         let received_at = received_at(record.received_at_ms);
@@ -137,6 +126,15 @@ impl Shaper {
         write!(self.text, "{number}").ok();
         &self.text
     }
+}
+
+/// The partition of a record: by its key, else round and round.
+pub(super) fn partition(record: &Record, key: Option<&[u8]>, count: i32) -> i32 {
+    if let Some(key) = key {
+        return murmur::partition(key, count);
+    }
+    let count = u64::try_from(count).unwrap_or(1).max(1);
+    i32::try_from(record.seq % count).unwrap_or(0)
 }
 
 /// What the record takes on its way, uncompressed; at most.

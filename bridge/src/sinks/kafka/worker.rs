@@ -123,7 +123,7 @@ impl Worker {
         self.telling.at(&session);
         self.telling.state("open");
         self.auditor.hurry();
-        let cursor = was_there.then(|| Cursor {
+        let cursor = was_there.then_some(Cursor {
             incarnation: self.setup.owner.incarnation,
             position: session.rest.at,
             id: None,

@@ -6,7 +6,7 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 use serde_json::json;
 
 use super::delivery::{batch, fresh};
-use crate::world::{CLUSTER, PATIENCE, World, producer, send, wall_ms, weak};
+use crate::world::{CLUSTER, PATIENCE, Seen, World, producer, send, wall_ms, weak};
 
 /// Records 1 to 20 by a sink that lived; then a producer with its id that goes on as a sink would, and
 /// comes only so far.
@@ -48,12 +48,7 @@ impl<'a> Scene<'a> {
     /// The next sink brings the rest; all is there once, and in order, though not at once.
     async fn end(self, seen_at_all: usize) {
         drive(&mut *self.sink(), &self.records, 9).await;
-        let seqs: Vec<u64> = self
-            .world
-            .read(&self.topic)
-            .iter()
-            .map(|seen| seen.seq())
-            .collect();
+        let seqs: Vec<u64> = self.world.read(&self.topic).iter().map(Seen::seq).collect();
         assert_eq!(seqs, (1..=40).collect::<Vec<u64>>(), "each once, in order");
         let all = self.world.read_as(&self.topic, "read_uncommitted");
         assert_eq!(

@@ -5,7 +5,7 @@ use bridge::{KafkaConfig, Opening, Record, Sink, SinkError};
 use serde_json::{Value, json};
 
 use super::delivery::fresh;
-use crate::world::{PATIENCE, World, weak};
+use crate::world::{PATIENCE, World, sink_with, weak};
 
 fn records(upto: u64) -> Vec<Record> {
     (1..=upto).map(|seq| fresh("f", seq)).collect()
@@ -74,7 +74,7 @@ pub(crate) async fn a_loss_is_found_while_nothing_is_delivered(world: &World) {
         audit_every_ms: 300,
         ..world.config()
     };
-    let mut sink = world.sink_with(&config, "quiet", 5, &settings("quiet"));
+    let mut sink = sink_with(&config, "quiet", 5, &settings("quiet"));
     drive(&mut *sink, &records(5), 5).await;
     world.delete("quiet.f").await;
     let uneasy = tokio::time::timeout(PATIENCE, sink.uneasy())

@@ -8,7 +8,7 @@ use rdkafka::producer::Producer as _;
 use serde_json::json;
 
 use super::delivery::{batch, fresh};
-use crate::world::{CLUSTER, PATIENCE, World, producer, send, wall_ms, weak};
+use crate::world::{CLUSTER, PATIENCE, World, producer, send, sink_with, wall_ms, weak};
 
 fn at(index: u64) -> Position {
     Position { index, slot: 0 }
@@ -48,13 +48,12 @@ pub(crate) async fn a_second_sink_fences_the_first(world: &World) {
         .expect("opened")
         .expect("a cursor");
     assert_eq!(opened.position, at(10));
-    match first.deliver(batch(all[10..20].to_vec())).await {
-        Delivery::Reopen(trouble) => {
-            assert_eq!(trouble.cause, Cause::Place);
-            assert!(trouble.why.contains("transactional id"), "{}", trouble.why);
-        }
-        other => panic!("a fenced producer delivers nothing: {other:?}"),
-    }
+    let fenced = first.deliver(batch(all[10..20].to_vec())).await;
+    let Delivery::Reopen(trouble) = fenced else {
+        panic!("a fenced producer delivers nothing: {fenced:?}");
+    };
+    assert_eq!(trouble.cause, Cause::Place);
+    assert!(trouble.why.contains("transactional id"), "{}", trouble.why);
     let delivered = second.deliver(batch(all[10..20].to_vec())).await;
     assert_eq!(delivered, Delivery::Taken { upto: at(20) });
     // They may take turns for as long as they like.
@@ -148,7 +147,7 @@ pub(crate) async fn an_open_transaction_hides_the_cursor_and_is_waited_out(world
         transaction_timeout_ms: 2000,
         ..world.config()
     };
-    let mut sink = world.sink_with(&config, "hides", 5, &settings);
+    let mut sink = sink_with(&config, "hides", 5, &settings);
     match sink.open(standing(3)).await {
         Err(SinkError::Again(trouble)) => {
             assert!(
@@ -199,7 +198,7 @@ pub(crate) async fn an_idle_task_keeps_itself_alive(world: &World) {
         ..world.config()
     };
     let settings = weak(&json!({ "topic": "alive.{form}" }));
-    let mut sink = world.sink_with(&config, "alive", 5, &settings);
+    let mut sink = sink_with(&config, "alive", 5, &settings);
     drive(&mut *sink, &records(3), 3).await;
     let control = "formspool-01234567-alive";
     let cursors = || {
@@ -232,8 +231,7 @@ pub(crate) async fn nobody_answers(world: &World) {
         ..world.config()
     };
     let began = std::time::Instant::now();
-    let opened = world
-        .sink_with(&config, "nobody", 5, &weak(&json!({})))
+    let opened = sink_with(&config, "nobody", 5, &weak(&json!({})))
         .open(Opening::default())
         .await;
     assert!(

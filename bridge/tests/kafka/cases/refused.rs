@@ -12,15 +12,16 @@ use crate::world::{PATIENCE, World, producer, send, wall_ms, weak};
 /// Delivers as a pump would, and returns the record that is refused for good.
 async fn refused(sink: &mut dyn Sink, records: &[Record]) -> (u64, String) {
     for _ in 0..20 {
-        match sink.deliver(batch(records.to_vec())).await {
-            Delivery::Never { which, why, .. } => return (which.index, why),
-            Delivery::Reopen(trouble) => {
-                assert_ne!(trouble.cause, Cause::Away, "{}", trouble.why);
-                let opened = sink.open(Opening::default()).await;
-                assert!(opened.is_ok(), "{opened:?}");
-            }
-            other => panic!("it is refused: {other:?}"),
+        let delivered = sink.deliver(batch(records.to_vec())).await;
+        if let Delivery::Never { which, why, .. } = delivered {
+            return (which.index, why);
         }
+        let Delivery::Reopen(trouble) = delivered else {
+            panic!("it is refused: {delivered:?}");
+        };
+        assert_ne!(trouble.cause, Cause::Away, "{}", trouble.why);
+        let opened = sink.open(Opening::default()).await;
+        assert!(opened.is_ok(), "{opened:?}");
     }
     panic!("nothing is ever refused for good");
 }
@@ -158,10 +159,11 @@ pub(crate) async fn a_missing_topic_is_waited_for(world: &World) {
         .make("missing-control", 1, &[("cleanup.policy", "compact")])
         .await;
     assert_eq!(sink.open(Opening::default()).await, Ok(None));
-    match sink.deliver(batch(vec![fresh("f", 1)])).await {
-        Delivery::Again(trouble) => words(&trouble, "missing.f"),
-        other => panic!("{other:?}"),
-    }
+    let delivered = sink.deliver(batch(vec![fresh("f", 1)])).await;
+    let Delivery::Again(trouble) = delivered else {
+        panic!("{delivered:?}");
+    };
+    words(&trouble, "missing.f");
     world.make("missing.f", 1, &[]).await;
     let delivered = sink.deliver(batch(vec![fresh("f", 1)])).await;
     assert!(matches!(delivered, Delivery::Taken { .. }), "{delivered:?}");

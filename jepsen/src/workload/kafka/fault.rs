@@ -2,6 +2,9 @@
 
 use clap::ValueEnum;
 
+use crate::report::Report;
+use crate::workload::kafka::mirror::Verdict;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Fault {
     /// No fault: the instruments alone, without the product.
@@ -99,6 +102,23 @@ impl Fault {
                 | Self::CoordinatorMoved
                 | Self::BrokersRestarted
         )
+    }
+
+    /// Something of an open transaction is at the broker when it falls: it must be aborted.
+    pub(super) fn demand_bite(self, verdict: &Verdict, report: &mut Report) {
+        let is_cut_off = matches!(
+            self,
+            Self::Kill
+                | Self::Timeout
+                | Self::LeaderKilled
+                | Self::LeaderPaused
+                | Self::LeaderIsolated
+                | Self::LeaderVanished
+        );
+        if is_cut_off {
+            let what = format!("records aborted by {}", self.name());
+            report.demand(&what, verdict.aborted, 1);
+        }
     }
 
     /// Of three nodes.

@@ -22,7 +22,7 @@ use crate::workload::fleet::{Crew, Fleet};
 use crate::workload::kafka::Plan;
 use crate::workload::kafka::fault::Fault;
 use crate::workload::kafka::lab::Lab;
-use crate::workload::kafka::mirror::{Desk, Mirror};
+use crate::workload::kafka::mirror::{Desk, Mirror, Verdict};
 use crate::workload::watch::FORMS;
 use crate::workload::worker::Phase;
 use crate::workload::{Options, Run, keep};
@@ -39,7 +39,7 @@ const TASK: &str = "jepsen-kafka";
 /// So that a run of minutes can be read again and again.
 const REST: Duration = Duration::from_millis(40);
 /// Of the node's transactions: short, so that a test can wait for it.
-const TRANSACTION_TIME: Duration = Duration::from_secs(6);
+const TRANSACTION_TIME: Duration = Duration::from_secs(4);
 /// Nothing is kept alive while idle: the names of producers expire.
 const KEEPALIVE: Duration = Duration::from_hours(1);
 /// What has begun under load is caught within this.
@@ -162,7 +162,8 @@ impl One<'_> {
             | Fault::BrokersRestarted => anyhow::bail!("not a fault of one node"),
         };
         self.quiet(fault.name()).await;
-        let judged = self.judge(fault.name()).await?;
+        let (verdict, judged) = self.look(fault.name()).await?;
+        fault.demand_bite(&verdict, &mut self.run.report);
         self.laid += 1;
         Ok(format!("{words}; {judged}"))
     }
@@ -215,7 +216,12 @@ impl One<'_> {
         Ok(Desk::new(self.node.address, self.run.site.token()?))
     }
 
-    async fn judge(&mut self, name: &str) -> anyhow::Result<String> {
+    async fn judge(&mut self, name: &str) -> anyhow::Result<()> {
+        self.look(name).await?;
+        Ok(())
+    }
+
+    async fn look(&mut self, name: &str) -> anyhow::Result<(Verdict, String)> {
         let mut desk = self.desk()?;
         let (started, time) = (Instant::now(), self.deliver_time());
         let findings = &mut self.run.report.findings;
@@ -228,9 +234,8 @@ impl One<'_> {
             .judge(&mut desk, self.lab, &BTreeSet::new(), findings)
             .await?;
         let (good, aborted) = (verdict.good, verdict.aborted);
-        Ok(format!(
-            "done after {waited:.1} s, {good} as they must be, {aborted} aborted"
-        ))
+        let words = format!("done after {waited:.1} s, {good} as they must be, {aborted} aborted");
+        Ok((verdict, words))
     }
 
     /// Judges another task than the main one, when it says that it is done.

@@ -16,6 +16,7 @@ use crate::checker::findings::Kind;
 use crate::client::Client;
 use crate::client::tasks::Task;
 use crate::nemesis;
+use crate::nemesis::gate::{Api, Bait, Way};
 use crate::process::cluster::{Cluster, Layout};
 use crate::reader::http::Reader;
 use crate::report::Report;
@@ -33,10 +34,13 @@ const TASK: &str = "jepsen-kafka";
 const PATIENCE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(40);
 /// Of the nodes' transactions, and how often an idle producer is heard: before its name expires.
-const TRANSACTION_TIME: Duration = Duration::from_secs(10);
-const KEEPALIVE: Duration = Duration::from_secs(4);
+const TRANSACTION_TIME: Duration = Duration::from_secs(8);
+const KEEPALIVE: Duration = Duration::from_secs(2);
 /// A fault that does not say how long it lasts.
-const HOLD: Duration = Duration::from_secs(5);
+const HOLD: Duration = Duration::from_secs(4);
+/// A transaction comes under load.
+const CATCH_TIME: Duration = Duration::from_secs(20);
+const ANSWER_TIME: Duration = Duration::from_secs(5);
 const DELIVER_TIME: Duration = Duration::from_mins(1);
 const QUIET_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
@@ -162,15 +166,22 @@ impl Three<'_> {
         let during = self.fleet.gauge.acks() - acks;
         self.lab.brokers.whole().await?;
         self.quiet(name).await;
-        let judged = self.judge(name).await?;
+        let judged = self.judge(fault).await?;
         self.laid += 1;
         let report = &mut self.run.report;
         report.demand(&format!("receipts during {name}"), during, 1);
         Ok(format!("{words}; {during} receipts during it; {judged}"))
     }
 
-    /// A fault that the cluster's own nemesis lays and heals.
+    /// A fault that the cluster's own nemesis lays and heals, when the leader has just asked for a
+    /// commit. That arrives when it is healed, and another one has gone on.
     async fn nodes(&mut self, nodes: nemesis::Fault, fault: Fault) -> anyhow::Result<String> {
+        let commit = Bait::first(Way::Request, Api::EndTxn, &self.mirror.id());
+        let commit = self.lab.gates.set(commit);
+        let is_caught = commit.caught(CATCH_TIME).await;
+        let report = &mut self.run.report;
+        let name = format!("commits under way at {}", fault.name());
+        report.demand(&name, is_caught.into(), 1);
         let laid = nodes.lay(&mut self.cluster, &mut self.run.dice).await?;
         self.run
             .progress(format!("{}: {}", fault.name(), laid.words));
@@ -183,11 +194,16 @@ impl Three<'_> {
         let healed = nodes
             .heal(&laid, &mut self.cluster, &self.run.history)
             .await?;
+        commit.let_go();
+        let answer = commit.answer(ANSWER_TIME).await;
         if fault.is_of_the_net() {
             let name = format!("frames dropped by {}", fault.name());
             self.run.report.demand(&name, healed.dropped, 1);
         }
-        Ok(format!("{}, {}", laid.words, healed.words))
+        let (laid, healed) = (laid.words, healed.words);
+        Ok(format!(
+            "{laid}, {healed}, its commit was answered {answer:?}"
+        ))
     }
 
     async fn brokers(&mut self, fault: Fault) -> anyhow::Result<String> {
@@ -282,27 +298,32 @@ impl Three<'_> {
     }
 
     /// Who leads may change while it is waited for: it is asked anew who that is.
-    async fn judge(&mut self, name: &str) -> anyhow::Result<String> {
+    async fn judge(&mut self, fault: Fault) -> anyhow::Result<String> {
         let started = Instant::now();
         let mut said = String::new();
         while started.elapsed() < DELIVER_TIME {
             let mut desk = desk(&self.cluster).await?;
             let task = &self.mirror.task;
             match desk.task_until(task, HOLD, Task::is_done).await {
-                Ok(_) => return self.compare(&mut desk, started).await,
+                Ok(_) => return self.compare(&mut desk, (fault, started)).await,
                 Err(words) => said = words,
             }
         }
-        let words = || format!("{name}: the task is not done in time: {said}");
+        let words = || format!("{}: the task is not done in time: {said}", fault.name());
         self.run.report.findings.add(Kind::Outage, words);
         Ok(said)
     }
 
-    async fn compare(&mut self, desk: &mut Desk, started: Instant) -> anyhow::Result<String> {
+    async fn compare(
+        &mut self,
+        desk: &mut Desk,
+        (fault, started): (Fault, Instant),
+    ) -> anyhow::Result<String> {
         let waited = started.elapsed().as_secs_f32();
         let findings = &mut self.run.report.findings;
         let none = BTreeSet::new();
         let verdict = self.mirror.judge(desk, self.lab, &none, findings).await?;
+        fault.demand_bite(&verdict, &mut self.run.report);
         let (good, aborted) = (verdict.good, verdict.aborted);
         Ok(format!(
             "done after {waited:.1} s, {good} as they must be, {aborted} aborted"

@@ -52,12 +52,13 @@ fn encryption(subject: &Subject<'_>) -> Finding {
 }
 
 fn rules(subject: &Subject<'_>) -> Vec<Rule> {
-    let weak = weak_level(subject.settings);
-    let long = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
-    let (timeout, keepalive) = (
-        long(subject.transaction_timeout_ms),
-        long(subject.keepalive_ms),
-    );
+    let mut rules = of_topics();
+    rules.extend(of_transactions(subject));
+    rules
+}
+
+/// What topics get that do not say.
+fn of_topics() -> Vec<Rule> {
     let three = i64::try_from(REPLICAS).unwrap_or(i64::MAX);
     vec![
         Rule::new(
@@ -87,6 +88,32 @@ fn rules(subject: &Subject<'_>) -> Vec<Rule> {
         )
         .mended_by("false"),
         Rule::new(
+            "offsets.topic.replication.factor",
+            Level::Amber,
+            format!("{three}: consumers keep their place"),
+            at_least(three),
+        ),
+        Rule::new(
+            "log.flush.interval.messages",
+            Level::Amber,
+            "low, if all brokers can lose power at once",
+            |value| value.parse::<i64>().is_ok_and(|every| every <= 100_000),
+        )
+        .mended_by("1"),
+    ]
+}
+
+/// What our transactions rest on.
+fn of_transactions(subject: &Subject<'_>) -> Vec<Rule> {
+    let weak = weak_level(subject.settings);
+    let long = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+    let (timeout, keepalive) = (
+        long(subject.transaction_timeout_ms),
+        long(subject.keepalive_ms),
+    );
+    let three = i64::try_from(REPLICAS).unwrap_or(i64::MAX);
+    vec![
+        Rule::new(
             "transaction.state.log.replication.factor",
             weak,
             format!("{three}: transactions that are under way survive a broker"),
@@ -97,12 +124,6 @@ fn rules(subject: &Subject<'_>) -> Vec<Rule> {
             weak,
             format!("{MIN_INSYNC}"),
             at_least(MIN_INSYNC),
-        ),
-        Rule::new(
-            "offsets.topic.replication.factor",
-            Level::Amber,
-            format!("{three}: consumers keep their place"),
-            at_least(three),
         ),
         Rule::new(
             "transaction.max.timeout.ms",
@@ -117,13 +138,6 @@ fn rules(subject: &Subject<'_>) -> Vec<Rule> {
             format!("more than twice {keepalive} (kafka.keepalive_ms of this node)"),
             at_least(keepalive.saturating_mul(2)),
         ),
-        Rule::new(
-            "log.flush.interval.messages",
-            Level::Amber,
-            "low, if all brokers can lose power at once",
-            |value| value.parse::<i64>().is_ok_and(|every| every <= 100_000),
-        )
-        .mended_by("1"),
     ]
 }
 
@@ -164,22 +178,20 @@ fn judge(subject: &Subject<'_>, rule: &Rule, told: &[(i32, Option<Configs>)]) ->
         is,
         should_be: rule.should_be.clone(),
         level,
-        mend: mend(subject, rule).filter(|_| level > Level::Unknown),
+        mend: (level > Level::Unknown).then(|| mend(subject, rule)),
     }
 }
 
-fn mend(subject: &Subject<'_>, rule: &Rule) -> Option<String> {
+fn mend(subject: &Subject<'_>, rule: &Rule) -> String {
     let name = rule.name;
     if let Some(value) = rule.mend.as_ref().filter(|_| WHILE_RUNNING.contains(&name)) {
-        return Some(format!(
+        return format!(
             "kafka-configs.sh --bootstrap-server {} --alter --entity-type brokers --entity-default \
              --add-config {name}={value}",
             subject.access.servers
-        ));
+        );
     }
-    Some(format!(
-        "{name} in server.properties of each broker, then restart one after another"
-    ))
+    format!("{name} in server.properties of each broker, then restart one after another")
 }
 
 #[cfg(test)]

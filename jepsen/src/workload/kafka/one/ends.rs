@@ -12,7 +12,7 @@ use crate::workload::kafka::one::{CATCH_TIME, One, TRANSACTION_TIME};
 use crate::workload::watch::FORMS;
 
 /// Brokers look each second for what has expired.
-const SWEEP: Duration = Duration::from_millis(2500);
+const SWEEP: Duration = Duration::from_secs(2);
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 const LATE_ENDS: u32 = 3;
 

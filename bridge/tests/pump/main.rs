@@ -3,6 +3,8 @@
 //! Time is paused: a wait of hours costs nothing, and a test that waits for what never comes fails
 //! at once.
 
+mod seams;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,20 +61,28 @@ impl World {
     }
 
     fn over(feed: VecFeed, places: &[(&str, &Place)], tasks: Vec<TaskSpec>) -> Self {
+        Self::of_kind(|kind| kind, feed, places, tasks)
+    }
+
+    /// Whose sinks are of another kind than the plainest.
+    fn of_kind(
+        shape: fn(SinkKind) -> SinkKind,
+        feed: VecFeed,
+        places: &[(&str, &Place)],
+        tasks: Vec<TaskSpec>,
+    ) -> Self {
         let places: BTreeMap<String, Place> = places
             .iter()
             .map(|&(lane, place)| (lane.to_owned(), place.clone()))
             .collect();
         let mut sinks = Sinks::default();
         let known = places.clone();
-        sinks.add(
-            "flaky",
-            SinkKind::new(LIMIT, 4, move |life, _, _| {
-                let place = known.get(&life.lane.to_string()).ok_or("no such place")?;
-                let sink: Box<dyn Sink> = Box::new(place.sink(life.incarnation));
-                Ok(sink)
-            }),
-        );
+        let plain = SinkKind::new(LIMIT, 4, move |life, _, _| {
+            let place = known.get(&life.lane.to_string()).ok_or("no such place")?;
+            let sink: Box<dyn Sink> = Box::new(place.sink(life.incarnation));
+            Ok(sink)
+        });
+        sinks.add("flaky", shape(plain));
         let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
         let parts = Parts {
             feed: Arc::new(feed.clone()),
