@@ -3,11 +3,14 @@
 //! Holds: without a command it is `serve`. Whatever asks a running node goes by HTTP, with the
 //! token of `--token`, `FORMSPOOL_TOKEN` or the data directory's `admin.token`.
 
+mod kafka;
 mod tasks;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub(super) use kafka::{Doctor, Verify};
 
 pub(super) use tasks::{Place, Tasks};
 
@@ -111,6 +114,12 @@ pub enum Command {
     /// submission. Any node may be asked.
     #[command(subcommand)]
     Tasks(Tasks),
+    /// Compare what a destination holds with the log.
+    #[command(subcommand)]
+    Verify(Verify),
+    /// Look whether a destination keeps what it is given.
+    #[command(subcommand)]
+    Doctor(Doctor),
     /// Print the log and the state of a data directory as text.
     ///
     /// Reads files only and changes nothing, so it works on a stopped, a running and a damaged

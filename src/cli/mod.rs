@@ -8,8 +8,12 @@ mod args;
 mod check;
 mod client;
 mod cluster;
+#[cfg(feature = "kafka")]
+mod doctor;
 mod error;
 mod inspect;
+#[cfg(feature = "kafka")]
+mod mirrors;
 mod out;
 mod serve;
 mod settings;
@@ -18,6 +22,8 @@ mod submissions;
 mod tail;
 mod tasks;
 mod token;
+#[cfg(feature = "kafka")]
+mod verify;
 
 use std::path::PathBuf;
 
@@ -28,7 +34,7 @@ pub use args::Cli;
 pub use error::Error;
 use out::Out;
 
-use args::{Command, ConfigCommand, Global, Submissions, Token};
+use args::{Command, ConfigCommand, Doctor, Global, Submissions, Token, Verify};
 
 /// Does what the command line says.
 pub fn run(cli: Cli) -> Result<(), Error> {
@@ -64,6 +70,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Tasks(asked) => ask(&global, async |client| {
             tasks::run(out, &client, asked).await
         }),
+        Command::Verify(asked) => verify_kafka(out, &global, asked),
+        Command::Doctor(asked) => doctor_kafka(out, &global, asked),
         Command::Inspect { dir, payloads } => {
             let dir = match dir {
                 Some(dir) => dir,
@@ -83,6 +91,39 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Config(ConfigCommand::Default) => settings::default(out),
         Command::Config(ConfigCommand::Show) => settings::show(out, &load(&global)?),
     }
+}
+
+#[cfg(feature = "kafka")]
+fn verify_kafka(out: Out, global: &Global, asked: Verify) -> Result<(), Error> {
+    let Verify::Kafka { task, findings_max } = asked;
+    let config = load(global)?.config.kafka;
+    ask(global, async |client| {
+        verify::run(out, &client, &config, (task.as_deref(), findings_max)).await
+    })
+}
+
+#[cfg(feature = "kafka")]
+fn doctor_kafka(out: Out, global: &Global, asked: Doctor) -> Result<(), Error> {
+    let Doctor::Kafka { task } = asked;
+    let config = load(global)?.config.kafka;
+    ask(global, async |client| {
+        doctor::run(out, &client, &config, task.as_deref()).await
+    })
+}
+
+#[cfg(not(feature = "kafka"))]
+fn verify_kafka(_: Out, _: &Global, _: Verify) -> Result<(), Error> {
+    Err(no_kafka())
+}
+
+#[cfg(not(feature = "kafka"))]
+fn doctor_kafka(_: Out, _: &Global, _: Doctor) -> Result<(), Error> {
+    Err(no_kafka())
+}
+
+#[cfg(not(feature = "kafka"))]
+fn no_kafka() -> Error {
+    Error::Problems(vec!["this build has no Kafka (feature kafka)".to_owned()])
 }
 
 /// Settings from the file, the environment and the command line.

@@ -89,7 +89,8 @@ pub struct Problem {
     kind: &'static Kind,
     detail: String,
     errors: Vec<Fault>,
-    extra: Extra,
+    /// Most have none.
+    extra: Box<Extra>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
@@ -125,7 +126,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
-            extra: Extra::default(),
+            extra: Box::default(),
             headers: Vec::new(),
         }
     }

@@ -149,6 +149,47 @@ fn refusal(names: &[&str]) -> Value {
 }
 
 fn schemas() -> Value {
+    let mut all = general_schemas();
+    if let (Some(all), Value::Object(of_tasks)) = (all.as_object_mut(), task_schemas()) {
+        all.extend(of_tasks);
+    }
+    all
+}
+
+fn task_schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let number = || json!({ "type": "integer", "minimum": 0 });
+    let flag = || json!({ "type": "boolean" });
+    let data = || json!({ "type": "object" });
+    let list = json!({ "type": "array", "items": { "$ref": "#/components/schemas/ParkedOne" } });
+    json!({
+        "Task": object(&json!({
+            "name": text(), "version": number(), "incarnation": number(), "state": text(),
+            "definition": data(),
+        })),
+        "TaskChange": object(&json!({
+            "task": text(), "version": number(), "incarnation": number(), "changed": flag(),
+        })),
+        "TaskState": object(&json!({
+            "task": text(), "version": number(), "incarnation": number(), "state": text(),
+            "changed": flag(),
+        })),
+        "TaskSeek": object(&json!({
+            "task": text(), "version": number(), "incarnation": number(), "position": text(),
+            "replay": flag(),
+        })),
+        "Replayed": object(&json!({ "task": text(), "replayed": number(), "more": flag() })),
+        "Tasks": object(&json!({ "tasks": { "type": "array", "items": data() } })),
+        "Parked": object(&json!({ "parked": list, "next": text() })),
+        "ParkedOne": object(&json!({
+            "position": text(), "form": text(), "seq": number(), "id": { "type": "string", "format": "uuid" },
+            "received_at": { "type": "string", "format": "date-time" }, "parked_at": number(), "reason": text(), "answer": text(),
+            "data": data(),
+        })),
+    })
+}
+
+fn general_schemas() -> Value {
     let text = || json!({ "type": "string" });
     let number = || json!({ "type": "integer", "minimum": 0 });
     let instant = || json!({ "type": "string", "format": "date-time" });
@@ -193,28 +234,7 @@ fn schemas() -> Value {
             "definition": data(),
         })),
         "Change": object(&json!({ "form": text(), "version": number(), "changed": flag() })),
-        "Task": object(&json!({
-            "name": text(), "version": number(), "incarnation": number(), "state": text(),
-            "definition": data(),
-        })),
-        "TaskChange": object(&json!({ "task": text(), "version": number(), "changed": flag() })),
-        "TaskState": object(&json!({
-            "task": text(), "version": number(), "incarnation": number(), "state": text(),
-            "changed": flag(),
-        })),
-        "TaskSeek": object(&json!({
-            "task": text(), "version": number(), "incarnation": number(), "position": text(),
-            "replay": flag(),
-        })),
-        "Replayed": object(&json!({ "task": text(), "replayed": number(), "more": flag() })),
         "TokenChange": object(&json!({ "token": text(), "changed": flag() })),
-        "Tasks": object(&json!({ "tasks": { "type": "array", "items": data() } })),
-        "Parked": object(&json!({ "parked": list("ParkedOne"), "next": text() })),
-        "ParkedOne": object(&json!({
-            "position": text(), "form": text(), "seq": number(), "id": id(),
-            "received_at": instant(), "parked_at": number(), "reason": text(), "answer": text(),
-            "data": data(),
-        })),
         "Status": data(),
         "Cluster": object(&json!({
             "cluster": text(), "node": number(), "role": text(), "term": number(),

@@ -70,13 +70,14 @@ pub(super) async fn put(
         };
         match (doors.admin)(Command::DefineTask(command)).await? {
             Outcome::Task {
+                incarnation,
                 version,
                 is_changed,
-                ..
             } => {
                 let shape = TaskChangeShape {
                     task: &name,
                     version,
+                    incarnation,
                     changed: is_changed,
                 };
                 let is_new = is_changed && version == 1;

@@ -105,11 +105,13 @@ pub(super) struct ChangeShape<'a> {
     pub(super) changed: bool,
 }
 
-/// `PUT /v1/tasks/{task}`
+/// `PUT` and `DELETE /v1/tasks/{task}`
 #[derive(Debug, Serialize)]
 pub(super) struct TaskChangeShape<'a> {
     pub(super) task: &'a str,
     pub(super) version: u32,
+    /// Its present life: the same as before where it goes on where it stood.
+    pub(super) incarnation: storage::Index,
     pub(super) changed: bool,
 }
 

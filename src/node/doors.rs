@@ -82,8 +82,8 @@ impl<'a> Inside<'a> {
         };
         let Stage { token, tracker } = stages.bridge.clone();
         let bridge = Bridge::spawn(settings, parts, tasks::specs(&view)?, tracker, token);
-        tasks::follow(raft, &bridge, &stages.clock);
-        let overview = Overview::spawn(&bridge, &stages.clock).await;
+        let changed = tasks::follow(raft, &bridge, &stages.clock);
+        let overview = Overview::spawn(&bridge, changed, &stages.clock).await;
         let retention = keep(config, raft, &overview)?;
         retention.spawn(&stages.clock);
         keeper.get_or_init(|| retention.clone());

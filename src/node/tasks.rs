@@ -9,6 +9,7 @@ use std::time::Duration;
 use bridge::{Bridge, TaskSpec, TaskStatus};
 use serde_json::{Value, json};
 use storage::{Position, StateView, TaskRow, TaskState};
+use tokio::sync::Notify;
 use tracing::{error, info};
 
 use crate::forms::{OnPoison, TaskDefinition};
@@ -27,7 +28,8 @@ const REFRESH: Duration = Duration::from_secs(1);
 impl Overview {
     /// Refreshes until the stage stops. Returns with a first status, so that nobody who asks as
     /// soon as the doors are open is told that there are no tasks.
-    pub(super) async fn spawn(bridge: &Bridge, stage: &Stage) -> Self {
+    /// Looks again at once when the definitions have changed.
+    pub(super) async fn spawn(bridge: &Bridge, changed: Arc<Notify>, stage: &Stage) -> Self {
         let overview = Self::default();
         overview.refresh(bridge).await;
         let (bridge, own, mine) = (bridge.clone(), stage.clone(), overview.clone());
@@ -36,8 +38,10 @@ impl Overview {
                 tokio::select! {
                     biased;
                     () = own.stopping() => return,
-                    () = tokio::time::sleep(REFRESH) => mine.refresh(&bridge).await,
+                    () = changed.notified() => {}
+                    () = tokio::time::sleep(REFRESH) => {}
                 }
+                mine.refresh(&bridge).await;
             }
         });
         overview
@@ -184,8 +188,10 @@ fn spec(task: &TaskRow, definition: &TaskDefinition, forms: Vec<Arc<str>>) -> Ta
     }
 }
 
-/// Keeps what runs equal to what is applied, until the stage stops.
-pub(super) fn follow(node: &raft::Node, bridge: &Bridge, stage: &Stage) {
+/// Keeps what runs equal to what is applied, until the stage stops. Tells when it has changed.
+pub(super) fn follow(node: &raft::Node, bridge: &Bridge, stage: &Stage) -> Arc<Notify> {
+    let told = Arc::new(Notify::new());
+    let changed = Arc::clone(&told);
     let (view, mut applied) = (node.view(), node.applied());
     let (bridge, own) = (bridge.clone(), stage.clone());
     stage.spawn(async move {
@@ -198,6 +204,7 @@ pub(super) fn follow(node: &raft::Node, bridge: &Bridge, stage: &Stage) {
                         info!(tasks = specs.len(), "definitions changed");
                         bridge.set_tasks(specs);
                         seen = Some(version);
+                        changed.notify_one();
                     }
                     Err(error) => error!(%error, "cannot read the tasks"),
                 }
@@ -209,6 +216,7 @@ pub(super) fn follow(node: &raft::Node, bridge: &Bridge, stage: &Stage) {
             }
         }
     });
+    told
 }
 
 /// The file of a form's local sheet, within the directory of sheets.

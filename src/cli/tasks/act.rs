@@ -27,7 +27,7 @@ pub(super) async fn create(out: Out, client: &Client, files: &[PathBuf]) -> Resu
     if !forms.is_empty() {
         return Err(Error::Problems(forms));
     }
-    let (mut all, mut words) = (Vec::new(), String::new());
+    let (mut all, mut lines) = (Vec::new(), Vec::new());
     for one in &found {
         let name = one.item.name();
         let path = format!("/v1/tasks/{name}");
@@ -49,10 +49,10 @@ pub(super) async fn create(out: Out, client: &Client, files: &[PathBuf]) -> Resu
         } else {
             "is there already"
         };
-        words.push_str(&format!("task {name}: {word}   ({})\n", one.source));
+        lines.push(format!("task {name}: {word}   ({})\n", one.source));
         all.push(answer);
     }
-    Ok(out.either(&all, &words)?)
+    Ok(out.either(&all, &lines.concat())?)
 }
 
 /// Pauses it.

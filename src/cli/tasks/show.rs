@@ -31,7 +31,7 @@ fn in_full(task: &Value, status: &Value) -> String {
         let position = lane.get("position").filter(|position| !position.is_null());
         if let Some(position) = position {
             let at = format!("{}:{}", word(position, "index"), word(position, "slot"));
-            text.push_str(&format!("\ncursor of {}: {at}\n", word(lane, "form")));
+            text.extend(["\ncursor of ", &word(lane, "form"), ": ", &at, "\n"]);
         }
         if let Some(sink) = lane.get("sink").filter(|sink| !sink.is_null()) {
             text.push_str(&plain(&format!("{sink:#}\n")));

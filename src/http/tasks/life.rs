@@ -42,13 +42,14 @@ pub(in super::super) async fn delete(
     };
     match (doors.admin)(Command::RetireTask(command)).await? {
         Outcome::Task {
+            incarnation,
             version,
             is_changed,
-            ..
         } => {
             let shape = TaskChangeShape {
                 task: &name,
                 version,
+                incarnation,
                 changed: is_changed,
             };
             Ok(define::changed(&shape, version, false))

@@ -12,7 +12,7 @@ mod waiting;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Output, Stdio};
 
-use process::{Place, text_with_lines};
+use process::{Place, eventually, text_with_lines};
 use serde_json::{Value, json};
 
 const STUDENT: &str = r#"{"name":"Saurabh raj","roll":"99999","university":"BCE","cgpa":"8.04","gender":"F","age":"10.11","email":"someone@example.com","mobile":"7004465984"}"#;
@@ -236,6 +236,72 @@ fn apply_changes_only_what_differs() {
         stderr(&defined)
     );
     text_with_lines(&place.path("data/sheets/poll.csv"), 2);
+}
+
+#[test]
+fn a_person_pauses_sends_back_and_deletes_a_task_on_a_running_node() {
+    let place = Place::new();
+    let node = place.serve();
+    let file = place.write(
+        "polls.toml",
+        "name = 'polls'\nforms = ['student-data']\nsink = 'csv'\n[csv]\npath = 'polls.csv'\n",
+    );
+    let run = |args: &[&str]| place.run(&[&["--url", node.url(), "tasks"], args].concat());
+    let good = |args: &[&str]| {
+        let output = run(args);
+        assert!(output.status.success(), "{args:?}: {}", stderr(&output));
+        stdout(&output).to_owned()
+    };
+    let lane = || {
+        let shown = good(&["show", "polls", "--json"]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        shown["status"]["lanes"][0].clone()
+    };
+    let sheet = place.path("data/sheets/polls.csv");
+    assert!(good(&["create", file.to_str().unwrap()]).contains("created"));
+    assert_eq!(node.submit("student-data", STUDENT).0, 201);
+    text_with_lines(&sheet, 2);
+
+    good(&["pause", "polls"]);
+    assert_eq!(node.submit("student-data", STUDENT).0, 201);
+    eventually("it is paused and behind", || {
+        let lane = lane();
+        (lane["state"] == "paused" && lane["lag_records"] == 1).then_some(())
+    });
+    assert!(good(&["list"]).contains("formspool tasks resume polls"));
+    let refused = run(&["delete", "polls"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("--abandon"),
+        "{}",
+        stderr(&refused)
+    );
+    text_with_lines(&sheet, 2);
+    good(&["resume", "polls"]);
+    text_with_lines(&sheet, 3);
+
+    // A place without a form: the task has only one.
+    eventually("this node knows how to seek", || {
+        let said = run(&["seek", "polls", "--to", "2"]);
+        said.status.success().then_some(())
+    });
+    let anew = eventually("the second record alone", || {
+        let text = std::fs::read_to_string(&sheet).ok()?;
+        (text.lines().filter(|line| line.contains("Saurabh")).count() == 1).then_some(text)
+    });
+    assert!(anew.lines().any(|line| line.starts_with("2,")), "{anew}");
+    let wrong = run(&["replay", "polls", "--from", "yesterday"]);
+    assert!(stderr(&wrong).contains("is no place"), "{}", stderr(&wrong));
+    assert!(good(&["parked", "polls"]).contains("nothing is set aside"));
+    assert!(good(&["replay-parked", "polls", "--all"]).starts_with("0 on their way"));
+
+    eventually("all is delivered", || {
+        run(&["delete", "polls"]).status.success().then_some(())
+    });
+    eventually("it is gone", || {
+        (!good(&["list"]).contains("polls")).then_some(())
+    });
+    assert!(sheet.exists(), "what it has delivered stays");
 }
 
 #[test]

@@ -121,6 +121,20 @@ impl Behind {
     }
 }
 
+/// A cluster in which some things can be done.
+fn operate(operation: Operation) -> BoxFuture<'static, Result<Value, Declined>> {
+    Box::pin(async move {
+        match operation {
+            Operation::Transfer { to: Some(node) } => Ok(json!({ "leader": node })),
+            Operation::Remove { node } => Ok(json!({ "removed": node })),
+            Operation::AcceptTailLoss => Err(Declined::Refused(Refused::NoQuorum)),
+            Operation::Transfer { to: None } => {
+                Err(Declined::Cannot("nobody else can lead".to_owned()))
+            }
+        }
+    })
+}
+
 /// The doors and what is behind them.
 pub struct House {
     pub router: Router,
@@ -214,18 +228,7 @@ impl House {
             }),
             freshness: behind.freshness(log.applied.subscribe()),
             cluster: Arc::new(|| json!({ "node": 1, "members": [] })),
-            operate: Arc::new(|operation| {
-                Box::pin(async move {
-                    match operation {
-                        Operation::Transfer { to: Some(node) } => Ok(json!({ "leader": node })),
-                        Operation::Remove { node } => Ok(json!({ "removed": node })),
-                        Operation::AcceptTailLoss => Err(Declined::Refused(Refused::NoQuorum)),
-                        Operation::Transfer { to: None } => {
-                            Err(Declined::Cannot("nobody else can lead".to_owned()))
-                        }
-                    }
-                })
-            }),
+            operate: Arc::new(operate),
             admin: Arc::new(move |command| {
                 let outcome = admin.apply(&command);
                 Box::pin(async move { Ok(outcome) })

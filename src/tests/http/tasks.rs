@@ -67,6 +67,46 @@ async fn park(house: &House, seq: u64) -> Position {
 }
 
 #[tokio::test]
+async fn answers_about_tasks_have_the_shapes_that_are_described() {
+    let house = with_task().await;
+    park(&house, 1).await;
+    let path = "/v1/tasks/sheet";
+    let post = async |what: &str, body: &str| {
+        let said = ask(&house, "POST", &format!("{path}/{what}"), body).await;
+        said.json()
+    };
+    let answers = [
+        ("Task", task(&house).await),
+        (
+            "Parked",
+            house.read(&format!("{path}/parked"), "*/*").await.json(),
+        ),
+        ("TaskState", post("pause", "").await),
+        ("TaskSeek", post("seek", r#"{"to":"now"}"#).await),
+        ("Replayed", post("parked/replay", "").await),
+        ("TaskChange", ask(&house, "DELETE", path, "").await.json()),
+    ];
+    let document = formspool::http::openapi();
+    for (name, answer) in answers {
+        let schema = json!({
+            "$ref": format!("#/components/schemas/{name}"),
+            "components": document["components"],
+        });
+        let schema = jsonschema::validator_for(&schema).unwrap();
+        let faults = schema.iter_errors(&answer).map(|fault| fault.to_string());
+        assert_eq!(
+            faults.collect::<Vec<_>>(),
+            Vec::<String>::new(),
+            "{name}: {answer}"
+        );
+        let described = &document["components"]["schemas"][name]["properties"];
+        for member in answer.as_object().unwrap().keys() {
+            assert_ne!(described[member], Value::Null, "{name} has {member}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_task_is_paused_and_resumed_in_the_life_that_it_has() {
     let house = with_task().await;
     let before = task(&house).await;
@@ -369,6 +409,7 @@ async fn a_changed_task_goes_on_in_its_life_unless_it_leads_elsewhere() {
         (StatusCode::OK, &json!(2)),
         "{said:?}"
     );
+    assert_eq!(said.json()["incarnation"], first["incarnation"]);
     let kept = task(&house).await;
     assert_eq!(kept["incarnation"], first["incarnation"]);
     assert_eq!(kept["definition"]["on_poison"], "stop");
