@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash mutants bench bench-wal bench-cluster memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash mutants bench bench-wal bench-cluster bench-kafka memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -145,6 +145,11 @@ bench-cluster: build ## three nodes beside three of NATS, RabbitMQ, Redis, etcd 
 	@echo "make bench-cluster: building the benchmark; then about 20 minutes of measuring"
 	@$(CARGO) build --release --locked -p benches
 	target/release/benches cluster --spread --binary $(BINARY)
+
+bench-kafka: build ## the Kafka task on a real broker beside librdkafka's own idempotent producer
+	@deploy/dev/setup.sh kafka
+	@$(CARGO) build --release --locked -p benches
+	target/release/benches kafka --binary $(BINARY)
 
 doc: ## the map of the code, as rustdoc
 	$(CARGO) doc --workspace --no-deps --open
