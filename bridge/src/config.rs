@@ -1,6 +1,7 @@
 //! This room's settings. Node-local: what a task does is in its definition, not here.
 
 mod kafka;
+mod sheets;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use kafka::KafkaConfig;
 #[cfg(feature = "kafka")]
 pub(crate) use kafka::server_problem;
+pub use sheets::SheetsConfig;
 
 /// Settings of delivery.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

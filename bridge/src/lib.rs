@@ -26,7 +26,7 @@ mod status;
 pub mod testing;
 
 pub use bridge::{Bridge, NowMs, Parts, TaskSpec};
-pub use config::{Config, CsvConfig, KafkaConfig, RetryConfig};
+pub use config::{Config, CsvConfig, KafkaConfig, RetryConfig, SheetsConfig};
 pub use error::{Cause, FeedError, SinkError, Trouble};
 pub use feed::{Behind, Feed, Limit, Standing};
 pub use files::{Files, How, OpenFile, OsFiles, Stat};

@@ -48,6 +48,25 @@ pub struct Metrics {
     kafka_aborts: Family<TroubleLabels, Counter>,
     kafka_fences: Family<TaskLabel, Counter>,
     kafka_audit_findings: Family<LevelLabels, Gauge>,
+    sheets_requests: Family<RequestLabels, Counter>,
+    sheets_wait_seconds: Family<TaskLabel, Histogram>,
+    sheets_cells_percent: Family<TaskLabel, Gauge>,
+    sheets_alarms: Family<TaskLabel, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    task: String,
+    kind: &'static str,
+    answer: &'static str,
+}
+
+/// What Google Sheets said to a request, by what follows from it.
+#[cfg(feature = "sheets")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SheetsAnswer {
+    pub(crate) kind: &'static str,
+    pub(crate) answer: &'static str,
 }
 
 impl Default for Metrics {
@@ -71,6 +90,13 @@ impl Default for Metrics {
             kafka_aborts: Family::default(),
             kafka_fences: Family::default(),
             kafka_audit_findings: Family::default(),
+            sheets_requests: Family::default(),
+            sheets_wait_seconds: Family::new_with_constructor(|| {
+                // From a line that is empty to hundreds of forms in it.
+                Histogram::new([0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0])
+            }),
+            sheets_cells_percent: Family::default(),
+            sheets_alarms: Family::default(),
         }
     }
 }
@@ -140,6 +166,68 @@ impl Metrics {
             "What the last audit of brokers and topics found, by level: red can lose records",
             self.kafka_audit_findings.clone(),
         );
+        self.register_sheets(registry);
+    }
+
+    fn register_sheets(&self, registry: &mut Registry) {
+        registry.register(
+            "sink_sheets_requests",
+            "Requests to Google Sheets, by what was answered",
+            self.sheets_requests.clone(),
+        );
+        registry.register_with_unit(
+            "sink_sheets_wait",
+            "How long a lane stood in line for its credential's quota",
+            Unit::Seconds,
+            self.sheets_wait_seconds.clone(),
+        );
+        registry.register(
+            "sink_sheets_cells_percent",
+            "How full the spreadsheet is that a task wrote last, in percent of Google's limit",
+            self.sheets_cells_percent.clone(),
+        );
+        registry.register(
+            "sink_sheets_alarms",
+            "Answers of success that say that a cursor or a column was not where it was read",
+            self.sheets_alarms.clone(),
+        );
+    }
+
+    #[cfg(feature = "sheets")]
+    pub(crate) fn sheets_request(&self, task: &str, answer: SheetsAnswer) {
+        let labels = RequestLabels {
+            task: task.to_owned(),
+            kind: answer.kind,
+            answer: answer.answer,
+        };
+        self.sheets_requests.get_or_create(&labels).inc();
+    }
+
+    #[cfg(feature = "sheets")]
+    pub(crate) fn sheets_waited(&self, task: &str, seconds: f64) {
+        let label = TaskLabel {
+            task: task.to_owned(),
+        };
+        self.sheets_wait_seconds
+            .get_or_create(&label)
+            .observe(seconds);
+    }
+
+    #[cfg(feature = "sheets")]
+    pub(crate) fn sheets_cells(&self, task: &str, percent: u64) {
+        let label = TaskLabel {
+            task: task.to_owned(),
+        };
+        let percent = i64::try_from(percent).unwrap_or(i64::MAX);
+        self.sheets_cells_percent.get_or_create(&label).set(percent);
+    }
+
+    #[cfg(feature = "sheets")]
+    pub(crate) fn sheets_alarm(&self, task: &str) {
+        let label = TaskLabel {
+            task: task.to_owned(),
+        };
+        self.sheets_alarms.get_or_create(&label).inc();
     }
 
     pub(crate) fn delivered(&self, task: &str, records: u64, bytes: u64, seconds: f64) {
@@ -234,5 +322,6 @@ impl Metrics {
             self.kafka_audit_findings
                 .remove(&LevelLabels { task, level });
         }
+        self.sheets_cells_percent.remove(&label);
     }
 }

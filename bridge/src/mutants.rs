@@ -26,10 +26,20 @@ pub enum Mutant {
     ParkLate,
     /// The pump goes on from the replicated cursor, whatever the destination says.
     OwnCursor,
+    /// Replaces a spreadsheet's cursor whatever it says.
+    SheetsNoCas,
+    /// Sends rows and cursor to a spreadsheet in two requests.
+    SheetsTwoCalls,
+    /// Sends rows again after an answer that was lost, without asking what became of them.
+    SheetsBlindRetry,
+    /// Does not wait out a request to a spreadsheet that may still arrive.
+    SheetsNoWait,
+    /// Writes columns where they were, wherever people have moved them.
+    SheetsNoGuard,
 }
 
 /// Every mutant under the name that picks it.
-pub const NAMES: [(&str, Mutant); 10] = [
+pub const NAMES: [(&str, Mutant); 15] = [
     ("csv-skip-cut", Mutant::SkipCut),
     ("csv-double", Mutant::DoubleRow),
     ("csv-drop-row", Mutant::DropRow),
@@ -40,6 +50,11 @@ pub const NAMES: [(&str, Mutant); 10] = [
     ("shared-control", Mutant::SharedControl),
     ("park-late", Mutant::ParkLate),
     ("own-cursor", Mutant::OwnCursor),
+    ("sheets-no-cas", Mutant::SheetsNoCas),
+    ("sheets-two-calls", Mutant::SheetsTwoCalls),
+    ("sheets-blind-retry", Mutant::SheetsBlindRetry),
+    ("sheets-no-wait", Mutant::SheetsNoWait),
+    ("sheets-no-guard", Mutant::SheetsNoGuard),
 ];
 
 #[cfg(feature = "mutants")]

@@ -241,6 +241,10 @@ impl Pump {
             ready = ready => ready,
             () = patience => return None,
         };
+        // It may have changed hands, and come back, while this lane waited for leave.
+        if !self.sink.is_local() && *self.shared.feed.lease().borrow() != self.term {
+            return None;
+        }
         let turn = match self.at {
             Some(at) => self.deliver_after(at).await,
             None => self.open().await,
@@ -299,8 +303,9 @@ impl Pump {
             Turn::Idle | Turn::Again(_) | Turn::Stop(_) if is_draining => {
                 return ControlFlow::Break(());
             }
-            Turn::Delivered => Box::pin(sleep_until(pause_ends_at)),
-            Turn::Idle => {
+            Turn::Delivered if self.sink.is_local() => Box::pin(sleep_until(pause_ends_at)),
+            // A turn at a place that others share begins only when there is something to bring.
+            Turn::Delivered | Turn::Idle => {
                 let after = self.at.map(|at| at.delivered).unwrap_or_default();
                 let lease = (!self.sink.is_local()).then(|| self.shared.feed.lease());
                 let came = self.shared.feed.wait(&self.life.lane, after);

@@ -24,6 +24,29 @@ use crate::sink::Sink;
 use crate::sinks::{Life, SinkSpec, Sinks};
 use crate::status::Notes;
 
+/// What a model of Google Sheets needs.
+#[cfg(feature = "sheets")]
+pub mod sheets {
+    use std::sync::Arc;
+
+    use crate::config::SheetsConfig;
+    use crate::mutants::Mutant;
+    use crate::sinks::SinkKind;
+    pub use crate::sinks::sheets::api::{
+        Api, Cell, Done, Edit, Fault, Item, Lookup, Pattern, Problem, Spot, Tab,
+    };
+
+    /// How tabs are made and fed over `api`, with one promise broken if `flaw` says so.
+    pub fn kind(
+        config: &SheetsConfig,
+        cluster: &str,
+        api: Arc<dyn Api>,
+        flaw: Option<Mutant>,
+    ) -> SinkKind {
+        crate::sinks::sheets::kind_with(config, cluster, api, flaw)
+    }
+}
+
 /// The sink of `spec`, as a pump would get it.
 ///
 /// # Panics

@@ -6,6 +6,9 @@
 mod csv;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod row;
+#[cfg(feature = "sheets")]
+pub(crate) mod sheets;
 
 #[cfg(feature = "kafka")]
 pub use kafka::{
@@ -22,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
 use crate::bridge::NowMs;
-use crate::config::{CsvConfig, KafkaConfig};
+use crate::config::{CsvConfig, KafkaConfig, SheetsConfig};
 use crate::feed::Limit;
 use crate::files::Files;
 use crate::metrics::Metrics;
@@ -33,7 +36,7 @@ use crate::status::Notes;
 /// Which sink a task uses, and the table of its definition that is named like the sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkSpec {
-    /// `csv`, `kafka`.
+    /// `csv`, `kafka`, `sheets`.
     pub name: Arc<str>,
     /// Its settings; null if the definition has none.
     pub settings: serde_json::Value,
@@ -57,6 +60,8 @@ impl SinkSpec {
         match &*self.name {
             #[cfg(feature = "kafka")]
             "kafka" => kafka::is_same_place(&self.settings, &other.settings),
+            #[cfg(feature = "sheets")]
+            "sheets" => sheets::is_same_place(&self.settings, &other.settings),
             _ => self.settings == other.settings,
         }
     }
@@ -70,8 +75,12 @@ impl SinkSpec {
             "kafka" => kafka::problems(&self.settings),
             #[cfg(not(feature = "kafka"))]
             "kafka" => vec!["this build has no Kafka (feature kafka)".to_owned()],
+            #[cfg(feature = "sheets")]
+            "sheets" => sheets::problems(&self.settings, forms),
+            #[cfg(not(feature = "sheets"))]
+            "sheets" => vec!["this build has no Google Sheets (feature sheets)".to_owned()],
             other => vec![format!(
-                "there is no sink called {other:?}; there are: csv, kafka"
+                "there is no sink called {other:?}; there are: csv, kafka, sheets"
             )],
         }
     }
@@ -208,6 +217,14 @@ impl Sinks {
         self.add("kafka", kafka::kind(config, cluster, now_ms, metrics));
         #[cfg(not(feature = "kafka"))]
         drop((config, cluster, now_ms, metrics));
+    }
+
+    /// Adds Google Sheets, in a build that has it. `cluster` is in every cursor that it keeps there.
+    pub fn add_sheets(&mut self, config: &SheetsConfig, cluster: &str, metrics: &Metrics) {
+        #[cfg(feature = "sheets")]
+        self.add("sheets", sheets::kind(config, cluster, metrics));
+        #[cfg(not(feature = "sheets"))]
+        drop((config, cluster, metrics));
     }
 
     /// Adds a sink, or replaces one.

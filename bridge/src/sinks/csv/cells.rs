@@ -12,12 +12,11 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fmt;
 
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::super::row::{Row, add_member, guarded, text_of, time};
 use crate::record::Record;
 
 type Writer = ::csv::Writer<Vec<u8>>;
@@ -161,88 +160,16 @@ impl Columns {
     }
 }
 
-/// A body, parted into its members. Borrows the record's bytes.
-#[derive(Debug)]
-pub(super) enum Row<'a> {
-    /// In the order in which they were sent.
-    Members(Vec<(Cow<'a, str>, &'a RawValue)>),
-    /// Not an object: it goes into `_more` as it is, since a sheet refuses nothing.
-    Whole(Cow<'a, str>),
-}
-
-impl<'a> Row<'a> {
-    pub(super) fn of(record: &'a Record) -> Self {
-        match serde_json::from_slice::<Members<'a>>(&record.body) {
-            Ok(Members(members)) => Self::Members(members),
-            Err(_) => Self::Whole(String::from_utf8_lossy(&record.body)),
-        }
-    }
-}
-
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-#[derive(Deserialize)]
-struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((Name(name), value)) = map.next_entry::<Name<'de>, _>()? {
-                    members.push((name, value));
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Object)
-    }
-}
-
 /// A value as a cell's text.
 fn text(value: &RawValue) -> Cow<'_, str> {
-    let json = value.get();
-    match json.as_bytes().first() {
-        Some(b'"') => match serde_json::from_str::<Name<'_>>(json) {
-            Ok(Name(text)) => match guarded(&text) {
-                Cow::Borrowed(_) => text,
-                Cow::Owned(safe) => Cow::Owned(safe),
-            },
-            Err(_) => Cow::Borrowed(json),
+    match text_of(value) {
+        Some(text) => match guarded(&text) {
+            Cow::Borrowed(_) => text,
+            Cow::Owned(safe) => Cow::Owned(safe),
         },
-        Some(b'n') => Cow::Borrowed(""),
-        _ => Cow::Borrowed(json),
+        None if value.get() == "null" => Cow::Borrowed(""),
+        None => Cow::Borrowed(value.get()),
     }
-}
-
-/// Text that no spreadsheet takes for a formula.
-fn guarded(text: &str) -> Cow<'_, str> {
-    match text.as_bytes().first() {
-        Some(b'=' | b'+' | b'-' | b'@' | b'\t' | b'\r') => Cow::Owned(format!("'{text}")),
-        _ => Cow::Borrowed(text),
-    }
-}
-
-fn add_member(more: &mut String, name: &str, value: &RawValue) {
-    more.push(if more.is_empty() { '{' } else { ',' });
-    more.push_str(&serde_json::Value::from(name).to_string());
-    more.push(':');
-    more.push_str(value.get());
-}
-
-/// RFC 3339, UTC, milliseconds.
-fn time(ms: u64) -> String {
-    let stamp = i64::try_from(ms)
-        .ok()
-        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    stamp.map_or_else(|| ms.to_string(), |stamp| format!("{stamp:.3}"))
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@
 
 use std::sync::Arc;
 
-use super::cells::{Columns, Row};
+use super::super::row::Row;
+use super::cells::Columns;
 use super::names::Names;
 use super::ours::{Fault, Fit, Setup, Tail, io_fault, last_crc};
 use super::sidecar::{Mark, Sidecar, crc_of, wide};

@@ -1,0 +1,402 @@
+//! Calls by Google's own description of its API: with `google/wire.rs` the only place that knows it.
+//!
+//! Holds: every call asks for the scope `spreadsheets` and nothing more. A batch is sent once, at once,
+//! under the token that was fetched before; only a read whose token is refused is sent again, once. A body that breaks off is not
+//! an answer. Zeros that Google leaves out are read as zeros.
+
+mod wire;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use google_sheets4::api::{
+    BatchUpdateSpreadsheetRequest, DataFilter, DeveloperMetadataLookup,
+    SearchDeveloperMetadataRequest,
+};
+use google_sheets4::hyper_util::client::legacy::Client;
+use google_sheets4::hyper_util::client::legacy::connect::HttpConnector;
+use google_sheets4::hyper_util::rt::TokioExecutor;
+use google_sheets4::yup_oauth2::authenticator::Authenticator;
+use google_sheets4::yup_oauth2::client::CustomHyperClientBuilder;
+use google_sheets4::yup_oauth2::{self, ServiceAccountAuthenticator, ServiceAccountKey};
+use google_sheets4::{Delegate, Error, Sheets, common, hyper_rustls};
+use serde_json::Value;
+
+use self::wire::{done, item, request, tabs};
+use super::api::{Api, Done, Edit, Fault, Item, Problem, Tab};
+use crate::config::SheetsConfig;
+
+/// All that is asked for.
+const SCOPE: &str = "https://www.googleapis.com/auth/spreadsheets";
+/// What an answer to a batch carries.
+const BATCH_FIELDS: &str = "replies,updatedSpreadsheet(sheets(properties(sheetId,title,\
+                            gridProperties(rowCount,columnCount,frozenRowCount))))";
+const TAB_FIELDS: &str =
+    "sheets(properties(sheetId,title,gridProperties(rowCount,columnCount,frozenRowCount)))";
+/// Spreadsheet, or a part of an answer, is told to people at most so long.
+const WORDS_MAX: usize = 400;
+
+/// A connection for `account`; the node's own if it has no name.
+pub(super) async fn connect(config: &SheetsConfig, account: &str) -> Result<Arc<dyn Api>, Fault> {
+    let path = credentials(&config.credentials_file, account)?;
+    let text = tokio::fs::read_to_string(&path)
+        .await
+        .map_err(|error| Fault::Unknown(format!("cannot read {}: {error}", path.display())))?;
+    let key: ServiceAccountKey = serde_json::from_str(&text).map_err(|error| {
+        // The text is secret: only where it fails is told.
+        let (line, column) = (error.line(), error.column());
+        let path = path.display();
+        Fault::Unknown(format!(
+            "{path} is not a service account's key: line {line}, column {column}"
+        ))
+    })?;
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(Duration::from_millis(config.connect_ms)));
+    if config.endpoint.starts_with("http://") {
+        return over(http, key, config).await;
+    }
+    let tls = hyper_rustls::HttpsConnectorBuilder::new()
+        .with_native_roots()
+        .map_err(|error| Fault::Unknown(format!("no certificates to trust: {error}")))?;
+    let https = tls.https_or_http().enable_http2().wrap_connector(http);
+    over(https, key, config).await
+}
+
+/// The key's file on this node.
+fn credentials(file: &Path, account: &str) -> Result<PathBuf, Fault> {
+    if file.as_os_str().is_empty() {
+        return Err(Fault::Unknown(
+            "this node holds no Google credential: sheets.credentials_file is not set".to_owned(),
+        ));
+    }
+    if account.is_empty() {
+        return Ok(file.to_owned());
+    }
+    Ok(file.with_file_name(format!("{account}.json")))
+}
+
+async fn over<C: common::Connector>(
+    connector: C,
+    key: ServiceAccountKey,
+    config: &SheetsConfig,
+) -> Result<Arc<dyn Api>, Fault> {
+    let mail = key.client_email.clone();
+    let for_tokens = Client::builder(TokioExecutor::new()).build(connector.clone());
+    let for_tokens = CustomHyperClientBuilder::from(for_tokens);
+    let auth = ServiceAccountAuthenticator::with_client(key, for_tokens)
+        .build()
+        .await
+        .map_err(|error| Fault::Unknown(format!("cannot use the key of {mail}: {error}")))?;
+    let token = Held::default();
+    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let mut hub = Sheets::new(client, token.clone());
+    if !config.endpoint.is_empty() {
+        let base = format!("{}/", config.endpoint.trim_end_matches('/'));
+        hub.base_url(base.clone());
+        hub.root_url(base);
+    }
+    Ok(Arc::new(Google {
+        hub,
+        auth,
+        token,
+        is_refused: AtomicBool::new(false),
+        mail,
+    }))
+}
+
+/// The token that the next call goes out under.
+#[derive(Clone, Debug, Default)]
+struct Held(Arc<Mutex<Option<String>>>);
+
+impl Held {
+    fn set(&self, token: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    }
+}
+
+type TokenOrNot = Result<Option<String>, Box<dyn std::error::Error + Send + Sync>>;
+
+impl common::GetToken for Held {
+    fn get_token<'a>(&'a self, _scopes: &'a [&str]) -> BoxFuture<'a, TokenOrNot> {
+        let token = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        Box::pin(std::future::ready(Ok(token)))
+    }
+}
+
+struct Google<C: common::Connector> {
+    hub: Sheets<C>,
+    auth: Authenticator<C>,
+    token: Held,
+    /// Google does not take the token, whatever its time says.
+    is_refused: AtomicBool,
+    mail: String,
+}
+
+impl<C: common::Connector> Google<C> {
+    /// Fetches a token where the last one has run out, or is not taken.
+    async fn fetch(&self) -> Result<(), Fault> {
+        let scopes = [SCOPE];
+        let token = if self.is_refused.load(Ordering::Relaxed) {
+            self.auth.force_refreshed_token(&scopes).await
+        } else {
+            self.auth.token(&scopes).await
+        };
+        let token = token.map_err(|error| of_token(&error))?;
+        self.is_refused.store(false, Ordering::Relaxed);
+        self.token.set(token.token().map(str::to_owned));
+        Ok(())
+    }
+
+    /// One call that reads; if its token is refused, once more under a new one.
+    async fn call<'a, T, F>(&'a self, send: F) -> Result<T, Fault>
+    where
+        F: Fn() -> BoxFuture<'a, (Result<T, Error>, Headers)> + Send,
+        T: Send,
+    {
+        self.fetch().await?;
+        let (answer, headers) = send().await;
+        match answer {
+            Ok(answer) => return Ok(answer),
+            Err(error) => match of_error(&error, &headers) {
+                Fault::Refused(problem) if problem.status == 401 => {}
+                fault @ (Fault::Refused(_)
+                | Fault::Unsent(_)
+                | Fault::Unknown(_)
+                | Fault::Unclear(_)) => return Err(fault),
+            },
+        }
+        self.is_refused.store(true, Ordering::Relaxed);
+        self.fetch().await?;
+        let (answer, headers) = send().await;
+        answer.map_err(|error| of_error(&error, &headers))
+    }
+}
+
+/// What an answer says besides its body.
+#[derive(Clone, Debug, Default)]
+struct Headers {
+    after: Option<Duration>,
+}
+
+impl Delegate for Headers {
+    fn http_failure(&mut self, answer: &common::Response, _error: Option<&Value>) -> common::Retry {
+        let after = answer.headers().get("retry-after");
+        let seconds = after.and_then(|after| after.to_str().ok()?.trim().parse().ok());
+        self.after = seconds.map(Duration::from_secs);
+        common::Retry::Abort
+    }
+}
+
+impl<C: common::Connector> Api for Google<C> {
+    fn ready(&self) -> BoxFuture<'_, Result<(), Fault>> {
+        self.fetch().boxed()
+    }
+
+    fn batch_update<'a>(
+        &'a self,
+        spreadsheet: &'a str,
+        edits: Vec<Edit>,
+    ) -> BoxFuture<'a, Result<Done, Fault>> {
+        async move {
+            let request = BatchUpdateSpreadsheetRequest {
+                requests: Some(edits.into_iter().map(request).collect()),
+                include_spreadsheet_in_response: Some(true),
+                response_include_grid_data: Some(false),
+                ..Default::default()
+            };
+            // Under the token that `ready` has fetched: nothing comes between it and the write.
+            let mut headers = Headers::default();
+            let call = self.hub.spreadsheets().batch_update(request, spreadsheet);
+            let call = call.add_scope(SCOPE).param("fields", BATCH_FIELDS);
+            let answer = call.delegate(&mut headers).doit().await;
+            let answer = answer.map_err(|error| of_error(&error, &headers));
+            if let Err(Fault::Refused(problem)) = &answer
+                && problem.status == 401
+            {
+                self.is_refused.store(true, Ordering::Relaxed);
+            }
+            let (_, answer) = answer?;
+            Ok(done(answer))
+        }
+        .boxed()
+    }
+
+    fn search<'a>(
+        &'a self,
+        spreadsheet: &'a str,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Item>, Fault>> {
+        async move {
+            let filter = DataFilter {
+                developer_metadata_lookup: Some(DeveloperMetadataLookup {
+                    metadata_key: Some(key.to_owned()),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            let request = SearchDeveloperMetadataRequest {
+                data_filters: Some(vec![filter]),
+            };
+            let answer = self
+                .call(|| {
+                    let request = request.clone();
+                    async move {
+                        let mut headers = Headers::default();
+                        let hub = self.hub.spreadsheets();
+                        let call = hub.developer_metadata_search(request, spreadsheet);
+                        let call = call.add_scope(SCOPE).delegate(&mut headers);
+                        let answer = call.doit().await;
+                        (answer.map(|(_, answer)| answer), headers)
+                    }
+                    .boxed()
+                })
+                .await?;
+            let found = answer.matched_developer_metadata.unwrap_or_default();
+            let items = found.into_iter().filter_map(|one| one.developer_metadata);
+            Ok(items.filter_map(item).collect())
+        }
+        .boxed()
+    }
+
+    fn tabs<'a>(&'a self, spreadsheet: &'a str) -> BoxFuture<'a, Result<Vec<Tab>, Fault>> {
+        async move {
+            let answer = self
+                .call(|| {
+                    async move {
+                        let mut headers = Headers::default();
+                        let call = self.hub.spreadsheets().get(spreadsheet);
+                        let call = call.add_scope(SCOPE).param("fields", TAB_FIELDS);
+                        let answer = call.delegate(&mut headers).doit().await;
+                        (answer.map(|(_, answer)| answer), headers)
+                    }
+                    .boxed()
+                })
+                .await?;
+            Ok(tabs(answer.sheets))
+        }
+        .boxed()
+    }
+
+    fn values<'a>(
+        &'a self,
+        spreadsheet: &'a str,
+        range: &'a str,
+    ) -> BoxFuture<'a, Result<Vec<Vec<Value>>, Fault>> {
+        async move {
+            let answer = self
+                .call(|| {
+                    async move {
+                        let mut headers = Headers::default();
+                        let call = self.hub.spreadsheets().values_get(spreadsheet, range);
+                        let call = call.value_render_option("UNFORMATTED_VALUE");
+                        let call = call.add_scope(SCOPE).delegate(&mut headers);
+                        let answer = call.doit().await;
+                        (answer.map(|(_, answer)| answer), headers)
+                    }
+                    .boxed()
+                })
+                .await?;
+            Ok(answer.values.unwrap_or_default())
+        }
+        .boxed()
+    }
+
+    fn mail(&self) -> &str {
+        &self.mail
+    }
+}
+
+fn of_token(error: &yup_oauth2::Error) -> Fault {
+    match error {
+        yup_oauth2::Error::HttpError(_)
+        | yup_oauth2::Error::HttpClientError(_)
+        | yup_oauth2::Error::JSONError(_)
+        | yup_oauth2::Error::LowLevelError(_) => {
+            Fault::Unsent(format!("no token could be fetched: {error}"))
+        }
+        yup_oauth2::Error::AuthError(_)
+        | yup_oauth2::Error::UserError(_)
+        | yup_oauth2::Error::MissingAccessToken
+        | yup_oauth2::Error::StorageError(_)
+        | yup_oauth2::Error::CredentialSourceError(_) => Fault::Unknown(format!(
+            "Google gives no token for this credential: {error}"
+        )),
+    }
+}
+
+fn of_error(error: &Error, headers: &Headers) -> Fault {
+    match error {
+        Error::BadRequest(body) => match problem(body, headers) {
+            // Google says these when it may have applied the request.
+            Some(problem) if problem.status == 408 || problem.status >= 500 => {
+                Fault::Unclear(format!("{} {}", problem.status, problem.message))
+            }
+            Some(problem) => Fault::Refused(Box::new(problem)),
+            None => Fault::Unclear("an answer of another shape".to_owned()),
+        },
+        Error::Failure(answer) => Fault::Unclear(format!("HTTP status {}", answer.status())),
+        Error::HttpError(error) if error.is_connect() => Fault::Unsent(chain(error)),
+        Error::HttpError(error) => Fault::Unclear(chain(error)),
+        Error::MissingToken(error) => Fault::Unsent(error.to_string()),
+        Error::JsonDecodeError(_, error) => {
+            Fault::Unclear(format!("the answer broke off: {error}"))
+        }
+        Error::Io(error) => Fault::Unclear(error.to_string()),
+        Error::MissingAPIKey
+        | Error::Cancelled
+        | Error::UploadSizeLimitExceeded(..)
+        | Error::FieldClash(_) => Fault::Unclear("the request could not be made".to_owned()),
+    }
+}
+
+/// An error with what it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(": ");
+        words.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    words
+}
+
+/// Google's answer that says no.
+fn problem(body: &Value, headers: &Headers) -> Option<Problem> {
+    let error = body.get("error")?;
+    let text = |value: &Value, name: &str| {
+        let text = value.get(name).and_then(Value::as_str).unwrap_or_default();
+        text.chars().take(WORDS_MAX).collect::<String>()
+    };
+    let details = error.get("details").and_then(Value::as_array);
+    let info = details.into_iter().flatten().find(|detail| {
+        let kind = detail.get("@type").and_then(Value::as_str);
+        kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
+    });
+    let older = error.get("errors").and_then(Value::as_array);
+    let older = older.and_then(|older| older.first());
+    let metadata = info.and_then(|info| info.get("metadata"));
+    let quota = metadata.and_then(|metadata| {
+        let value = text(metadata, "quota_limit_value").parse().ok()?;
+        Some((text(metadata, "quota_limit"), value))
+    });
+    Some(Problem {
+        status: u16::try_from(error.get("code")?.as_u64()?).ok()?,
+        word: text(error, "status"),
+        reason: info
+            .or(older)
+            .map_or_else(String::new, |info| text(info, "reason")),
+        message: text(error, "message"),
+        quota,
+        after: headers.after,
+    })
+}
