@@ -6,15 +6,16 @@
 
 mod covered;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bridge::{Behind, FeedError, Lane, Limit, Parked, Position, Standing};
+use bridge::{Behind, FeedError, Held, Lane, Limit, Parked, Position, Standing};
 use futures::future::BoxFuture;
 use storage::{
-    Advance, Command, CursorRow, FormId, Index, Outcome, Park, ParkedRecord, Records, SendStarted,
-    Seq, Slot, StateView, Term, encode_command,
+    Advance, Command, CursorRow, FormId, Index, Outcome, Park, ParkedMark, ParkedRecord, Records,
+    SendStarted, Seq, Slot, StateView, TaskRow, Term, encode_command,
 };
 use tokio::sync::watch;
 
@@ -127,6 +128,11 @@ impl LogFeed {
         }
     }
 
+    fn task(&self, lane: &Lane) -> Result<TaskRow, FeedError> {
+        let task = self.view.task(&lane.task).map_err(again)?;
+        task.ok_or(FeedError::Fenced)
+    }
+
     fn cursor(&self, lane: &Lane) -> Result<CursorRow, FeedError> {
         let form = self.form(lane)?;
         let cursor = self.view.cursor(&lane.task, form).map_err(again)?;
@@ -149,14 +155,36 @@ impl LogFeed {
                 break;
             };
             index = *last;
+            let task = self.task(lane)?;
             let of_lane = rows.into_iter().filter_map(|(index, row)| {
                 let form = forms.names.get(&row.form)?;
+                if !comes_again(&task, row.incarnation, row.position) {
+                    return None;
+                }
                 Some(again_at(index, form, row.record))
             });
             found.extend(of_lane);
         }
         found.truncate(UNPARKED_MAX);
         Ok(found)
+    }
+
+    /// What the life `incarnation` has parked of the lane between two positions.
+    fn marks(
+        &self,
+        lane: &Lane,
+        incarnation: u64,
+        (after, upto): (storage::Position, storage::Position),
+    ) -> Result<Vec<ParkedMark>, FeedError> {
+        let marks = self.view.parked_marks(&lane.task, after, upto);
+        let mut marks = marks.map_err(again)?;
+        if !marks.is_empty() {
+            let forms = self.covers.get(lane)?;
+            marks.retain(|mark| {
+                mark.incarnation.0 == incarnation && forms.names.contains_key(&mark.form)
+            });
+        }
+        Ok(marks)
     }
 
     async fn propose(&self, command: Command) -> Result<(), FeedError> {
@@ -263,8 +291,7 @@ impl bridge::Feed for LogFeed {
 
     fn standing<'a>(&'a self, lane: &'a Lane) -> BoxFuture<'a, Result<Standing, FeedError>> {
         Box::pin(async move {
-            let task = self.view.task(&lane.task).map_err(again)?;
-            let task = task.ok_or(FeedError::Fenced)?;
+            let task = self.task(lane)?;
             let cursor = self.cursor(lane)?;
             Ok(Standing {
                 start: position(task.start),
@@ -367,6 +394,56 @@ impl bridge::Feed for LogFeed {
         })
     }
 
+    fn parked_within(
+        &self,
+        lane: &Lane,
+        incarnation: u64,
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<Position>, FeedError> {
+        let marks = self.marks(lane, incarnation, (inward(after), inward(upto)))?;
+        Ok(marks
+            .into_iter()
+            .map(|mark| position(mark.position))
+            .collect())
+    }
+
+    fn held(&self, lane: &Lane, incarnation: u64, after: Position) -> Result<Vec<Held>, FeedError> {
+        let all = (
+            storage::Position::default(),
+            storage::Position {
+                index: Index(u64::MAX),
+                slot: Slot(u32::MAX),
+            },
+        );
+        let forms = self.covers.get(lane)?;
+        let mut first: BTreeMap<FormId, Seq> = BTreeMap::new();
+        for mark in self.marks(lane, incarnation, all)? {
+            let seq = first.entry(mark.form).or_insert(mark.seq);
+            *seq = mark.seq.min(*seq);
+        }
+        let again = self.view.unparked_marks(&lane.task, Index(after.index));
+        let again = again.map_err(self::again)?;
+        let task = self.task(lane)?;
+        let again = again.into_iter().filter_map(|(index, mark)| {
+            let comes = comes_again(&task, mark.incarnation, mark.position);
+            let until = Position {
+                index: index.0,
+                slot: 0,
+            };
+            comes.then_some((mark.form, mark.seq, Some(until)))
+        });
+        let parked = first.into_iter().map(|(form, seq)| (form, seq, None));
+        let held = parked.chain(again).filter_map(|(form, seq, until)| {
+            Some(Held {
+                form: Arc::clone(forms.names.get(&form)?),
+                seq: seq.0,
+                until,
+            })
+        });
+        Ok(held.collect())
+    }
+
     fn fields(&self, form: &str) -> Arc<[String]> {
         self.registry
             .get(form)
@@ -386,6 +463,13 @@ impl fmt::Debug for LogFeed {
             .field("view", &self.view)
             .finish_non_exhaustive()
     }
+}
+
+/// Whether a record that the life `parked_by` parked at `position`, and a person asked for once more,
+/// comes in the task's present life at the entry that says so. If it lies behind that life's start, the
+/// life has got it from the log at its own place already, unless it has parked it there itself.
+fn comes_again(task: &TaskRow, parked_by: Index, position: storage::Position) -> bool {
+    parked_by == task.incarnation || position <= task.start
 }
 
 /// A failed read of log or state stops the node by itself; until then the lane waits.
@@ -455,12 +539,4 @@ fn cut(mut text: String, bytes_max: usize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_reason_is_cut_between_characters() {
-        assert_eq!(cut("aé".to_owned(), 2), "a");
-        assert_eq!(cut("ab".to_owned(), 9), "ab");
-    }
-}
+mod tests;

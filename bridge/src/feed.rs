@@ -46,6 +46,17 @@ pub struct Standing {
     pub sending: Option<Position>,
 }
 
+/// A record that its successors must not pass, where a task keeps the order of each key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its form.
+    pub form: Arc<str>,
+    /// Its number.
+    pub seq: u64,
+    /// Where it is delivered again; `None`: it is parked.
+    pub until: Option<Position>,
+}
+
 /// The queue: read after a cursor, move it, park, and know who may act.
 ///
 /// Every future may be dropped at any await without harm. None may block a tokio worker.
@@ -113,6 +124,20 @@ pub trait Feed: Send + Sync + 'static {
         incarnation: u64,
         parked: Parked,
     ) -> BoxFuture<'a, Result<(), FeedError>>;
+
+    /// What of the lane the life `incarnation` has parked after `after`, up to `upto`: a cursor passes it
+    /// without its being sent, also where the one that parked it got no further.
+    fn parked_within(
+        &self,
+        lane: &Lane,
+        incarnation: u64,
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<Position>, FeedError>;
+
+    /// What of the lane the life `incarnation` has parked, the first one of each form; and what comes
+    /// again behind `after`.
+    fn held(&self, lane: &Lane, incarnation: u64, after: Position) -> Result<Vec<Held>, FeedError>;
 
     /// The form's fields in the order of its present definition: the columns of a sheet. Cheap:
     /// asked for once a batch.

@@ -28,7 +28,7 @@ pub mod testing;
 pub use bridge::{Bridge, NowMs, Parts, TaskSpec};
 pub use config::{Config, CsvConfig, KafkaConfig, RetryConfig, SheetsConfig};
 pub use error::{Cause, FeedError, SinkError, Trouble};
-pub use feed::{Behind, Feed, Limit, Standing};
+pub use feed::{Behind, Feed, Held, Limit, Standing};
 pub use files::{Files, How, OpenFile, OsFiles, Stat};
 pub use metrics::Metrics;
 pub use record::{Lane, Parked, Position, Record};

@@ -116,8 +116,8 @@ pub enum OnPoison {
     /// Park it and go on.
     #[default]
     Park,
-    /// Park it, and its successors under the same key. A destination that knows no keys has one
-    /// key a form, so nothing may pass it there: the same as `Stop`.
+    /// Park it, and its successors under the same key, so that none passes it: a record's key is its
+    /// form. At a destination of the node's own, which nobody else would park for, the same as `Stop`.
     ParkKey,
     /// Stop the lane in front of it and wait for a person.
     Stop,

@@ -86,9 +86,6 @@ fn state_at(
     if !definition.covers(form) {
         return None;
     }
-    if is_parked(view, &task.name, position) {
-        return Some("parked");
-    }
     // Where another node delivers, only the replicated cursor is known here; where this one does, its
     // own word is newer.
     let id = view.form(form).ok()??.id;
@@ -99,24 +96,37 @@ fn state_at(
         slot: storage::Slot(at.slot),
     });
     let cursor = own.max(replicated).unwrap_or_default();
-    let is_delivered = position <= cursor && !comes_again(view, &task.name, position, cursor);
-    Some(if is_delivered { "delivered" } else { "waiting" })
+    // One that was sent once more is delivered, or parked, where that was asked.
+    let mut at = position;
+    let again = view.unparked_marks(&task.name, storage::Index(0)).ok()?;
+    for (index, mark) in &again {
+        if mark.position == at {
+            at = Position {
+                index: *index,
+                slot: storage::Slot(0),
+            };
+        }
+    }
+    let parked = view.parked_marks(&task.name, before(at), at).ok()?;
+    Some(match (parked.is_empty(), at <= cursor) {
+        (false, _) => "parked",
+        (true, true) => "delivered",
+        (true, false) => "waiting",
+    })
 }
 
-/// More that are sent once more at one moment are not looked at.
-const AGAIN_MAX: usize = 100;
-
-/// Whether a record that was parked is to be delivered behind `cursor`.
-fn comes_again(view: &StateView, task: &str, position: Position, cursor: Position) -> bool {
-    let after = storage::Index(cursor.index.0.saturating_sub(1));
-    let again = view.unparked(task, after, AGAIN_MAX).unwrap_or_default();
-    again.iter().any(|(index, row)| {
-        let at = Position {
-            index: *index,
-            slot: storage::Slot(0),
-        };
-        row.position == position && cursor < at
-    })
+/// The last position in front of another.
+fn before(at: Position) -> Position {
+    match at.slot.0.checked_sub(1) {
+        Some(slot) => Position {
+            slot: storage::Slot(slot),
+            ..at
+        },
+        None => Position {
+            index: storage::Index(at.index.0.saturating_sub(1)),
+            slot: storage::Slot(u32::MAX),
+        },
+    }
 }
 
 /// How many records a task has not delivered, looked at when it is asked.
@@ -130,23 +140,6 @@ pub(super) fn lag(bridge: &Bridge) -> Lag {
             Some(found.lag_records)
         })
     })
-}
-
-fn is_parked(view: &StateView, task: &str, position: Position) -> bool {
-    let before = match position.slot.0.checked_sub(1) {
-        Some(slot) => Position {
-            slot: storage::Slot(slot),
-            ..position
-        },
-        None => Position {
-            index: storage::Index(position.index.0.saturating_sub(1)),
-            slot: storage::Slot(u32::MAX),
-        },
-    };
-    let parked = view.parked(task, before, 1).unwrap_or_default();
-    parked
-        .first()
-        .is_some_and(|parked| parked.position == position)
 }
 
 /// All tasks of the state as the bridge wants them.

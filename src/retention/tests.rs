@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bridge::{LaneState, LaneStatus};
 use bytes::Bytes;
 use storage::{
-    Command, DefineForm, DefineTask, Engine, Expect, FaultDisk, FormId, Outcome, Pack, Position,
-    Seq, Slot, Start, Submission, Tick,
+    Advance, Command, DefineForm, DefineTask, Engine, Expect, FaultDisk, FormId, Outcome, Pack,
+    Position, Seq, Slot, Start, Submission, Tick,
 };
 
 use super::*;
@@ -293,4 +293,45 @@ async fn what_was_delivered_stays_its_time_and_a_restart_goes_on_from_there() {
     assert_eq!(node.view().horizon().unwrap(), report.horizon);
     assert_eq!(node.checkpoints().floor(report.horizon), Some(floor));
     node.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_task_with_one_cursor_for_all_forms_holds_what_that_one_has_not_passed() {
+    let mut bench = Bench::new(tight()).await;
+    let task = DefineTask {
+        name: "mirror".to_owned(),
+        expect: Expect::Any,
+        definition: Bytes::from_static(
+            br#"{"name":"mirror","forms":["*"],"sink":"kafka","start":"beginning"}"#,
+        ),
+        start: Start::Beginning,
+    };
+    let task = propose(&bench.node, Command::DefineTask(task)).await;
+    let Outcome::Task { incarnation, .. } = task else {
+        panic!("no task");
+    };
+    let first = bench.submit(1).await;
+    let last = bench.submit(1).await;
+    let held = |bench: &Bench| {
+        let lanes = held::lanes(&bench.node.view(), &[]).unwrap();
+        let of_mirror = lanes.into_iter().filter(|held| held.task == "mirror");
+        of_mirror.map(|held| held.index).collect::<Vec<_>>()
+    };
+    assert_eq!(held(&bench), [first]);
+    for (from, to, left) in [(Index(0), first, vec![last]), (first, last, vec![])] {
+        let at = |index| Position {
+            index,
+            slot: Slot(0),
+        };
+        let advance = Advance {
+            task: "mirror".to_owned(),
+            incarnation,
+            form: None,
+            from: at(from),
+            to: at(to),
+        };
+        let outcome = propose(&bench.node, Command::Advance(advance)).await;
+        assert_eq!(outcome, Outcome::Done);
+        assert_eq!(held(&bench), left);
+    }
 }

@@ -30,8 +30,8 @@ pub use outcome::{Outcome, PackOutcome, Placed, SlotOutcome, Terms, Voters};
 pub use records::{Record, Records};
 pub use state::{
     Checkpoint, Checkpoints, CursorRow, Digests, Engine, FormRow, Incoming, LEVEL_MAX, OnDoubt,
-    Opened, ParkedRow, Phase, Progress, State, StateConfig, StateParts, StateView, TaskRow,
-    VotersOf,
+    Opened, ParkedMark, ParkedRow, Phase, Progress, State, StateConfig, StateParts, StateView,
+    TaskRow, VotersOf,
 };
 pub use wal::{
     Damage, Done, Entry, EntryKind, Floor, HardInfo, Health, Marks, Recovered, RepairError,

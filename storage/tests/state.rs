@@ -517,7 +517,11 @@ impl Script {
                 name: name(*which),
                 expect: Expect::Any,
                 definition: Bytes::from(text.to_string().repeat(2000 * usize::from(*text))),
-                start: [Start::Now, Start::Kept][usize::from(*text) % 2],
+                start: if text % 2 == 0 {
+                    Start::Now
+                } else {
+                    Start::Kept
+                },
             }),
             Step::RetireTask(which) => Command::RetireTask(RetireTask {
                 name: name(*which),

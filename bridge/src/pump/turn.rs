@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{Ahead, At, Pump, Read, Turn};
 use crate::error::{Cause, FeedError, SinkError, Trouble};
-use crate::feed::{Feed, Limit};
+use crate::feed::{Feed, Held, Limit};
 use crate::mutants::{self, Mutant};
 use crate::record::{Lane, Parked, Position, Record};
 use crate::sink::{Batch, Cursor, Delivery, OnPoison, Opening};
@@ -30,6 +30,9 @@ pub(super) struct Answers {
     /// Records up to here go one by one, to find the one that is refused.
     one_by_one_upto: Position,
 }
+
+/// So many are parked in one turn behind one that was refused, at the most.
+const HELD_BACK_MAX: usize = 256;
 
 struct Refused {
     which: Position,
@@ -130,26 +133,15 @@ impl Pump {
             Ok(at) => at,
             Err(turn) => return turn,
         };
-        for parked in std::mem::take(&mut self.late) {
-            let Life { lane, incarnation } = &self.life;
-            let set_aside = self.shared.feed.park(lane, *incarnation, parked);
-            if let Err(error) = set_aside.await {
-                return of_feed(error);
-            }
+        if let Err(turn) = self.park_late().await {
+            return turn;
         }
-        let ahead = self
-            .ahead
-            .take()
-            .filter(|ahead| ahead.after == at.delivered);
-        let read = match ahead {
-            Some(ahead) => Ok(ahead.read),
-            None => self.reading(at.delivered).await,
-        };
+        let read = self.next(at.delivered).await;
         let (mut records, is_full) = match read {
             Ok(read) => read,
             Err(error) => return of_feed(error),
         };
-        let Some(upto) = records.last().map(|record| record.position) else {
+        let Some(mut upto) = records.last().map(|record| record.position) else {
             return Turn::Idle;
         };
         assert!(
@@ -159,6 +151,9 @@ impl Pump {
             self.life.lane,
             at.delivered,
         );
+        if let Err(turn) = self.sift(at, &mut records).await {
+            return turn;
+        }
         loop {
             // A cursor of its own that others read moves past what was parked, too.
             if records.is_empty() && self.sink.is_local() {
@@ -188,9 +183,32 @@ impl Pump {
                 Delivery::Never { which, why, answer } => Refused { which, why, answer },
             };
             records = batch.records.clone();
+            if self.keeps_keys() {
+                // What follows must not pass it: the next turn sees to that.
+                upto = refused.which;
+                records.retain(|record| record.position <= upto);
+            }
             if let Err(turn) = self.park(&mut records, refused).await {
                 return turn;
             }
+        }
+    }
+
+    /// What a mutant has passed before it was parked.
+    async fn park_late(&mut self) -> Result<(), Turn> {
+        for parked in std::mem::take(&mut self.late) {
+            let Life { lane, incarnation } = &self.life;
+            let parking = self.shared.feed.park(lane, *incarnation, parked);
+            parking.await.map_err(of_feed)?;
+        }
+        Ok(())
+    }
+
+    /// What comes after `after`: read while the last batch was on its way, or now.
+    async fn next(&mut self, after: Position) -> Result<Read, FeedError> {
+        match self.ahead.take().filter(|ahead| ahead.after == after) {
+            Some(ahead) => Ok(ahead.read),
+            None => self.reading(after).await,
         }
     }
 
@@ -235,13 +253,19 @@ impl Pump {
 
     /// Reads what comes next, one by one while a refused record is looked for.
     async fn reading(&mut self, after: Position) -> Result<Read, FeedError> {
-        let limit = if after < self.answers.one_by_one_upto {
-            Limit {
-                count_max: 1,
-                ..self.kind.limit
-            }
+        let Life { lane, incarnation } = &self.life;
+        let count_max = if after < self.answers.one_by_one_upto {
+            1
+        } else if self.keeps_keys() && !self.shared.feed.held(lane, *incarnation, after)?.is_empty()
+        {
+            // Each that is parked is an entry of the log.
+            self.kind.limit.count_max.min(HELD_BACK_MAX)
         } else {
-            self.kind.limit
+            self.kind.limit.count_max
+        };
+        let limit = Limit {
+            count_max,
+            ..self.kind.limit
         };
         read(&*self.shared.feed, &self.life.lane, after, limit).await
     }
@@ -322,15 +346,51 @@ impl Pump {
             )));
         };
         let record = records.remove(at);
-        match self.outside.on_poison {
-            OnPoison::Park => {}
-            OnPoison::ParkKey | OnPoison::Stop => {
-                return Err(Turn::Stop(format!(
-                    "record {} is refused: {why}; {answer}",
-                    record.seq
-                )));
-            }
+        if self.outside.on_poison != OnPoison::Park && !self.keeps_keys() {
+            return Err(Turn::Stop(format!(
+                "record {} is refused: {why}; {answer}",
+                record.seq
+            )));
         }
+        self.set_aside(record, why, answer).await
+    }
+
+    /// True where a record that is refused holds back its successors, and nothing else.
+    fn keeps_keys(&self) -> bool {
+        self.outside.on_poison == OnPoison::ParkKey && !self.sink.is_local()
+    }
+
+    /// Takes out of `records` what is not sent: what this life has parked already, and got no further;
+    /// and what must not pass a record that is parked, which is parked behind it.
+    async fn sift(&mut self, at: At, records: &mut Vec<Record>) -> Result<(), Turn> {
+        let Some(last) = records.last().filter(|_| !self.sink.is_local()) else {
+            return Ok(());
+        };
+        let (feed, Life { lane, incarnation }) = (&self.shared.feed, &self.life);
+        let parked = feed.parked_within(lane, *incarnation, at.delivered, last.position);
+        let parked = parked.map_err(of_feed)?;
+        records.retain(|record| !parked.contains(&record.position));
+        if !self.keeps_keys() {
+            return Ok(());
+        }
+        let held = feed.held(lane, *incarnation, at.delivered);
+        let held = held.map_err(of_feed)?;
+        let (back, rest): (Vec<_>, Vec<_>) = std::mem::take(records)
+            .into_iter()
+            .map(|record| (before_it(&held, &record), record))
+            .partition(|(before, _)| before.is_some());
+        *records = rest.into_iter().map(|(_, record)| record).collect();
+        for (before, record) in back {
+            let seq = before.unwrap_or_default();
+            let why = format!("record {seq} of its form is set aside, and it must not pass it");
+            self.set_aside(record, why, String::new()).await?;
+        }
+        Ok(())
+    }
+
+    /// When it returns `Ok`, the record is parked for good.
+    async fn set_aside(&mut self, record: Record, why: String, answer: String) -> Result<(), Turn> {
+        let which = record.position;
         let (seq, lane) = (record.seq, &self.life.lane);
         tracing::warn!(%lane, seq, position = %which, error = %why, "record parked");
         let parked = Parked {
@@ -401,6 +461,16 @@ async fn read(
         records.extend(more);
     }
     Ok((records, true))
+}
+
+/// The first one of its form that `record` must not pass.
+fn before_it(held: &[Held], record: &Record) -> Option<u64> {
+    let before = held.iter().filter(|held| {
+        held.form == record.form
+            && held.seq < record.seq
+            && held.until.is_none_or(|until| record.position < until)
+    });
+    before.map(|held| held.seq).min()
 }
 
 fn lost(cursor: &Cursor) -> String {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::record;
 use crate::error::FeedError;
-use crate::feed::{Behind, Feed, Limit, Standing};
+use crate::feed::{Behind, Feed, Held, Limit, Standing};
 use crate::record::{Lane, Parked, Position, Record};
 
 /// A queue in memory. Cheap to clone; clones share it.
@@ -32,7 +32,10 @@ struct Inner {
     sendings: BTreeMap<Lane, Position>,
     /// The life of each task that is not 1.
     incarnations: BTreeMap<String, u64>,
-    parked: BTreeMap<Lane, Vec<Parked>>,
+    /// Each with the life that parked it.
+    parked: BTreeMap<Lane, Vec<(u64, Parked)>>,
+    /// What comes once more.
+    again: Vec<Record>,
     /// Calls that fail, one each.
     read_troubles: Vec<FeedError>,
     advance_troubles: Vec<FeedError>,
@@ -141,7 +144,30 @@ impl VecFeed {
 
     /// What was parked, in the order of parking.
     pub fn parked(&self, lane: &Lane) -> Vec<Parked> {
-        self.lock().parked.get(lane).cloned().unwrap_or_default()
+        let inner = self.lock();
+        let parked = inner.parked.get(lane).into_iter().flatten();
+        parked.map(|(_, parked)| parked.clone()).collect()
+    }
+
+    /// Lets the record that is parked at `position` come once more.
+    pub fn unpark(&self, lane: &Lane, position: Position) {
+        let mut inner = self.lock();
+        inner.index += 1;
+        let index = inner.index;
+        let parked = inner.parked.entry(lane.clone()).or_default();
+        if let Some(at) = parked
+            .iter()
+            .position(|(_, parked)| parked.record.position == position)
+        {
+            let (_, Parked { record, .. }) = parked.remove(at);
+            inner.again.push(Record {
+                position: Position { index, slot: 0 },
+                is_replay: true,
+                ..record
+            });
+        }
+        drop(inner);
+        self.pushed.send_modify(|pushed| *pushed += 1);
     }
 
     /// Lets one more read fail.
@@ -174,8 +200,22 @@ impl VecFeed {
                 records.get(from..).unwrap_or_default().to_vec()
             })
             .collect();
+        let again = Self::again(inner, lane, after);
+        found.extend(again.cloned());
         found.sort_by_key(|record| record.position);
         found.into_iter()
+    }
+
+    fn again<'a>(
+        inner: &'a Inner,
+        lane: &'a Lane,
+        after: Position,
+    ) -> impl Iterator<Item = &'a Record> {
+        let again = inner.again.iter();
+        again.filter(move |record| {
+            let is_covered = lane.form.as_ref().is_none_or(|form| *form == record.form);
+            is_covered && after < record.position
+        })
     }
 
     fn check(inner: &Inner, lane: &Lane, incarnation: u64) -> Result<(), FeedError> {
@@ -337,13 +377,44 @@ impl Feed for VecFeed {
             let there = inner.parked.entry(lane.clone()).or_default();
             let is_there = there
                 .iter()
-                .any(|old| old.record.position == parked.record.position);
+                .any(|(_, old)| old.record.position == parked.record.position);
             if !is_there {
-                there.push(parked);
+                there.push((incarnation, parked));
             }
             Ok(())
         }
         .boxed()
+    }
+
+    fn parked_within(
+        &self,
+        lane: &Lane,
+        incarnation: u64,
+        after: Position,
+        upto: Position,
+    ) -> Result<Vec<Position>, FeedError> {
+        let inner = self.lock();
+        let parked = inner.parked.get(lane).into_iter().flatten();
+        let within = parked.filter(|(life, parked)| {
+            let at = parked.record.position;
+            *life == incarnation && after < at && at <= upto
+        });
+        Ok(within.map(|(_, parked)| parked.record.position).collect())
+    }
+
+    fn held(&self, lane: &Lane, incarnation: u64, after: Position) -> Result<Vec<Held>, FeedError> {
+        let inner = self.lock();
+        let parked = inner.parked.get(lane).into_iter().flatten();
+        let parked = parked.filter(|(life, _)| *life == incarnation);
+        let held = |record: &Record, until| Held {
+            form: Arc::clone(&record.form),
+            seq: record.seq,
+            until,
+        };
+        let parked = parked.map(|(_, parked)| held(&parked.record, None));
+        let again = Self::again(&inner, lane, after);
+        let again = again.map(|record| held(record, Some(record.position)));
+        Ok(parked.chain(again).collect())
     }
 
     fn fields(&self, form: &str) -> Arc<[String]> {

@@ -91,6 +91,11 @@ impl Place {
         self.lock().refused.extend(seqs);
     }
 
+    /// Takes from now on whatever it refused.
+    pub fn pardon(&self) {
+        self.lock().refused.clear();
+    }
+
     /// Answers batches that hold one of these seqs with something that may be a mood.
     pub fn grumble_at(&self, seqs: &[u64]) {
         self.lock().moody.extend(seqs);

@@ -248,8 +248,9 @@ async fn a_record_that_every_attempt_fails_on_is_found_and_parked() {
 
 #[tokio::test(start_paused = true)]
 async fn a_task_that_stops_at_poison_stops_in_front_of_it_and_says_why() {
-    for on_poison in [OnPoison::Stop, OnPoison::ParkKey] {
-        let place = Place::new(false);
+    // A place of the node's own cannot park for the others: nothing may pass a key there.
+    for (on_poison, is_local) in [(OnPoison::Stop, false), (OnPoison::ParkKey, true)] {
+        let place = Place::new(is_local);
         let spec = TaskSpec {
             on_poison,
             ..task("t", 1, &["f"])

@@ -8,6 +8,8 @@ use serde_json::Value;
 use crate::client::api::JSON;
 use crate::client::{Answer, Call, Client, cluster};
 
+const COUNTS: [&str; 4] = ["transactions", "transaction_ms", "aborts", "fences"];
+
 /// How a task is doing, as far as it is looked at.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Task {
@@ -44,10 +46,14 @@ impl Task {
             && lanes.all(|lane| lane == ("running", 0))
     }
 
-    /// What its sink tells about itself.
-    pub(crate) fn sink(&self) -> Value {
-        let lanes = self.lanes.iter();
-        lanes.map(|lane| lane.sink.clone()).collect()
+    /// What its sink counts, since the node's start.
+    pub(crate) fn counts(&self) -> Value {
+        let lanes = self.lanes.iter().filter_map(|lane| lane.sink.as_object());
+        let counts = lanes
+            .flatten()
+            .filter(|(name, _)| COUNTS.contains(&name.as_str()));
+        let counts = counts.map(|(name, value)| (name.clone(), value.clone()));
+        Value::Object(counts.collect())
     }
 
     /// For people.
@@ -156,11 +162,11 @@ mod tests {
         let text = r#"{"node":1,"tasks":[{"name":"a","incarnation":3,"sink":"kafka","state":"running",
             "lag_records":0,"oldest_age_ms":null,"last_error":null,"lanes":[{"form":"*",
             "state":"running","position":null,"seq":3,"lag_records":0,"last_error":null,
-            "sink":{"fences":1}}]}]}"#;
+            "sink":{"fences":1,"audit":{}}}]}]}"#;
         let status = |text: &str| serde_json::from_str::<Status>(text).unwrap();
         let task = &status(text).tasks[0];
         assert!(task.is_done());
-        assert_eq!(task.sink()[0]["fences"], 1);
+        assert_eq!(task.counts(), serde_json::json!({"fences": 1}));
         for (from, to) in [
             (
                 r#""state":"running","position""#,

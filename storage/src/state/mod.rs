@@ -44,7 +44,7 @@ pub use config::{Engine, StateConfig};
 pub use digests::Digests;
 pub use forms::FormRow;
 pub use open::{Opened, Phase, Progress, StateParts};
-pub use parked::ParkedRow;
+pub use parked::{ParkedMark, ParkedRow};
 pub use rules::LEVEL_MAX;
 pub use tasks::{CursorRow, TaskRow};
 pub use verify::OnDoubt;
@@ -68,7 +68,7 @@ use verify::Verifier;
 use view::Shared;
 
 /// How the rows are laid out. Another number in the rows means: build them again.
-const LAYOUT: u32 = 2;
+const LAYOUT: u32 = 3;
 
 /// Reads how many vote out of a membership's bytes, which are the business of the room above.
 pub type VotersOf = fn(&[u8]) -> Voters;

@@ -2,7 +2,9 @@
 //!
 //! Holds: a record is parked once in a task's life, by the life that the command names; its body
 //! outlives the log. Unparking moves it from "parked" to "delivered again at that entry's
-//! position"; it is forgotten once the cursor has passed that entry.
+//! position"; there it stays as long as the log keeps that entry, so that a seek back finds it like
+//! anything else. What an earlier life has parked is forgotten when the present one has passed it:
+//! the log has given it out once more.
 
 use std::ops::ControlFlow;
 
@@ -10,11 +12,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::overlay::{get_pieces, successor};
-use super::{Apply, keys};
+use super::{Apply, horizon, keys};
 use crate::codec;
 use crate::command::{Park, ParkedRecord, Unpark};
 use crate::error::Error;
-use crate::ids::{FormId, Index, Position, Slot};
+use crate::ids::{FormId, Index, Position, Seq, Slot};
 use crate::outcome::Outcome;
 use crate::rows::{KeyRange, Read, Side};
 
@@ -39,6 +41,19 @@ pub struct ParkedRow {
     pub answer: String,
     /// The record itself.
     pub record: ParkedRecord,
+}
+
+/// A parked record without what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParkedMark {
+    /// Where it is parked.
+    pub position: Position,
+    /// Its form.
+    pub form: FormId,
+    /// Its number within the form.
+    pub seq: Seq,
+    /// The task's life that parked it.
+    pub incarnation: Index,
 }
 
 /// A parked record's row.
@@ -117,14 +132,15 @@ impl Apply<'_> {
         Ok(Outcome::Done)
     }
 
-    /// Forgets what was delivered again at or before `to`; a few a command, the rest with the next.
+    /// Forgets what was delivered again at or before `to`, and whose entry the log may forget; a few a
+    /// command, the rest with the next.
     pub(super) fn drop_unparked(
         &mut self,
         task: Index,
         form: Option<FormId>,
         to: Position,
     ) -> Result<(), Error> {
-        let end = keys::unparked(task, to.index.next());
+        let end = keys::unparked(task, to.index.min(self.horizon()?).next());
         let mut range = KeyRange {
             start: keys::unparked(task, Index(0)),
             end,
@@ -145,6 +161,29 @@ impl Apply<'_> {
         Ok(())
     }
 
+    /// Forgets what an earlier life than `life` has parked between `from` and `to`: this one has just
+    /// delivered it, or parked it itself. What the log no longer held was not delivered by it.
+    pub(super) fn drop_passed(
+        &mut self,
+        (task, life): (Index, Index),
+        form: Option<FormId>,
+        (from, to): (Position, Position),
+    ) -> Result<(), Error> {
+        let from = from.max(horizon::end_of(self.horizon()?));
+        let mut rest = between(task, from, to);
+        while let Some((key, value)) = self.over.end(&rest, Side::First)? {
+            rest.start = successor(&key);
+            let parked: Parked = codec::decode_row("a parked record", &value)?;
+            if parked.incarnation == life || form.is_some_and(|form| form != parked.form) {
+                continue;
+            }
+            let body = keys::parked_body(task, keys::tail_position(&key));
+            self.over.put_pieces(&body, &[], parked.body_len())?;
+            self.over.remove(key)?;
+        }
+        Ok(())
+    }
+
     fn parked(&mut self, task: Index, position: Position) -> Result<Option<Parked>, Error> {
         self.over
             .load(&keys::parked(task, position), "a parked record")
@@ -154,6 +193,15 @@ impl Apply<'_> {
 impl Parked {
     fn body_len(&self) -> usize {
         usize::try_from(self.body_len).unwrap_or(usize::MAX)
+    }
+
+    const fn mark(&self, position: Position) -> ParkedMark {
+        ParkedMark {
+            position,
+            form: self.form,
+            seq: self.record.seq,
+            incarnation: self.incarnation,
+        }
     }
 
     fn into_row(self, position: Position, body: Bytes) -> ParkedRow {
@@ -193,6 +241,49 @@ fn cut(text: &str, len_max: usize) -> String {
     text.get(..len).unwrap_or_default().to_owned()
 }
 
+/// Keys of what is parked after `from`, up to `to`.
+fn between(task: Index, from: Position, to: Position) -> KeyRange {
+    KeyRange {
+        start: successor(&keys::parked(task, from)),
+        end: successor(&keys::parked(task, to)),
+    }
+}
+
+/// What a task has parked after `from`, up to `to`.
+pub(crate) fn marks(
+    rows: &dyn Read,
+    task: Index,
+    (from, to): (Position, Position),
+) -> Result<Vec<ParkedMark>, Error> {
+    let mut found = Vec::new();
+    rows.scan(&between(task, from, to), Side::First, &mut |key, value| {
+        let parked: Parked = codec::decode_row("a parked record", value)?;
+        found.push(parked.mark(keys::tail_position(key)));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
+/// What a task delivers again behind entry `after`: the entry, and what was parked where.
+pub(crate) fn unparked_marks(
+    rows: &dyn Read,
+    task: Index,
+    after: Index,
+) -> Result<Vec<(Index, ParkedMark)>, Error> {
+    let range = KeyRange {
+        start: successor(&keys::unparked(task, after)),
+        end: successor(&keys::unparked(task, Index(u64::MAX))),
+    };
+    let mut found = Vec::new();
+    rows.scan(&range, Side::First, &mut |key, value| {
+        let row: Unparked = codec::decode_row("an unparked record", value)?;
+        let index = Index(keys::tail_u64(key, 0));
+        found.push((index, row.parked.mark(row.position)));
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
+}
+
 /// Parked records of a task, after a position.
 pub(crate) fn list(
     rows: &dyn Read,
@@ -204,10 +295,7 @@ pub(crate) fn list(
         index: Index(u64::MAX),
         slot: Slot(u32::MAX),
     };
-    let range = KeyRange {
-        start: successor(&keys::parked(task, after)),
-        end: successor(&keys::parked(task, last)),
-    };
+    let range = between(task, after, last);
     let mut found = Vec::new();
     rows.scan(&range, Side::First, &mut |key, value| {
         if found.len() == count_max {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::overlay::{get_pieces, successor};
 use super::view::load;
-use super::{Apply, forms, keys};
+use super::{Apply, forms, horizon, keys};
 use crate::codec;
 use crate::command::{
     Advance, DefineTask, Expect, RetireTask, SeekTask, SendStarted, SetTaskState, Start, TaskState,
@@ -142,7 +142,7 @@ impl Apply<'_> {
             is_retired: false,
             start: match (command.start, live) {
                 (Start::Kept, Some(task)) => task.start,
-                (Start::Beginning | Start::Kept, _) => Position::default(),
+                (Start::Beginning | Start::Kept, _) => self.oldest()?,
                 (Start::Now, _) => Position {
                     index: self.index,
                     slot: Slot(0),
@@ -214,12 +214,13 @@ impl Apply<'_> {
         if !mutants::is(Mutant::SeekSameLife) {
             task.incarnation = self.index;
         }
-        task.start = command.to;
+        let start = command.to.max(self.oldest()?);
+        task.start = start;
         task.version += 1;
         for (key, replay_upto) in replayed {
             let cursor = Cursor {
                 incarnation: task.incarnation,
-                position: command.to,
+                position: start,
                 sending: None,
                 replay_upto,
             };
@@ -227,6 +228,15 @@ impl Apply<'_> {
         }
         self.store_task(&command.task, &task)?;
         Ok(task.outcome(true))
+    }
+
+    /// In front of the oldest record that the log may still hold: a life begins no earlier, so whatever
+    /// lies behind its start was there when it began.
+    fn oldest(&mut self) -> Result<Position, Error> {
+        Ok(match self.horizon()? {
+            Index(0) => Position::default(),
+            horizon => horizon::end_of(horizon),
+        })
     }
 
     /// A life that nobody has lived: this entry's.
@@ -259,6 +269,7 @@ impl Apply<'_> {
         };
         self.over.store(keys::cursor(live.born, *form), &cursor)?;
         self.drop_unparked(live.born, *form, *to)?;
+        self.drop_passed((live.born, live.incarnation), *form, (*from, *to))?;
         Ok(Outcome::Done)
     }
 

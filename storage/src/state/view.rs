@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 
 use super::digests::{self, Applied, Digests};
 use super::forms::FormRow;
-use super::parked::ParkedRow;
+use super::parked::{ParkedMark, ParkedRow};
 use super::places::Run;
 use super::tasks::{CursorRow, TaskRow};
 use super::{dedupe, expiry, forms, horizon, keys, parked, tasks};
@@ -176,6 +176,34 @@ impl StateView {
         let rows = self.rows();
         match tasks::live(&*rows, task)? {
             Some(task) => parked::list(&*rows, task.born, after, count_max),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What a task has parked after `from`, up to `to`.
+    pub fn parked_marks(
+        &self,
+        task: &str,
+        from: Position,
+        to: Position,
+    ) -> Result<Vec<ParkedMark>, Error> {
+        let rows = self.rows();
+        match tasks::live(&*rows, task)? {
+            Some(task) => parked::marks(&*rows, task.born, (from, to)),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// What a task delivers a second time behind entry `after`: the entry at whose position it comes,
+    /// and where it was parked.
+    pub fn unparked_marks(
+        &self,
+        task: &str,
+        after: Index,
+    ) -> Result<Vec<(Index, ParkedMark)>, Error> {
+        let rows = self.rows();
+        match tasks::live(&*rows, task)? {
+            Some(task) => parked::unparked_marks(&*rows, task.born, after),
             None => Ok(Vec::new()),
         }
     }

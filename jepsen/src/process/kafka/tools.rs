@@ -183,7 +183,7 @@ impl Brokers {
     pub(crate) async fn consume(&self, topic: &str, isolation: &str) -> anyhow::Result<Vec<u8>> {
         let mut command = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
         command.args(["--topic", topic, "--from-beginning"]);
-        command.args(["--isolation-level", isolation, "--timeout-ms", "4000"]);
+        command.args(["--isolation-level", isolation, "--timeout-ms", "2000"]);
         for (name, value) in [
             ("print.timestamp", "false"),
             ("print.partition", "true"),

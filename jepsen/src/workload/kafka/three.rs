@@ -182,6 +182,8 @@ impl Three<'_> {
         let report = &mut self.run.report;
         let name = format!("commits under way at {}", fault.name());
         report.demand(&name, is_caught.into(), 1);
+        let anew = Bait::first(Way::Reply, Api::InitProducerId, &self.mirror.id());
+        let anew = self.lab.gates.set(anew.seen_only());
         let laid = nodes.lay(&mut self.cluster, &mut self.run.dice).await?;
         self.run
             .progress(format!("{}: {}", fault.name(), laid.words));
@@ -194,6 +196,10 @@ impl Three<'_> {
         let healed = nodes
             .heal(&laid, &mut self.cluster, &self.run.history)
             .await?;
+        let has_successor = anew.caught(CATCH_TIME).await;
+        let name = format!("leaders that took over at {}", fault.name());
+        let report = &mut self.run.report;
+        report.demand(&name, has_successor.into(), 1);
         commit.let_go();
         let answer = commit.answer(ANSWER_TIME).await;
         if fault.is_of_the_net() {

@@ -18,7 +18,7 @@ const HOUR_MS: i64 = 60 * 60 * 1000;
 const OLD: u32 = 60;
 const FRESH: u32 = 5;
 /// Brokers must have looked several times.
-const LOOKS: Duration = Duration::from_secs(5);
+const LOOKS: Duration = Duration::from_secs(3);
 const CANARY_TIME: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(200);
 
