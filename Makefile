@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash mutants bench bench-wal bench-cluster bench-kafka memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash sheets sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -80,6 +80,7 @@ test: setup-test lint unit kafka-test mutant-build build ## everything that CI r
 	$(JEPSEN) kafka --net --pause-s 12 --outage-s 12
 	$(JEPSEN) mutants --three --binary $(MUTANT_BINARY)
 	$(JEPSEN) mutants --kafka --binary $(MUTANT_BINARY)
+	@$(MAKE) --no-print-directory sheets-check
 	@$(MAKE) --no-print-directory browser
 	@echo "make test: all green"
 
@@ -103,6 +104,16 @@ unit:
 kafka-test: ## the Kafka sink against a real broker, and against three
 	@deploy/dev/setup.sh kafka
 	$(CARGO) test -p bridge --features brokers --test kafka --locked --quiet
+
+sheets: ## start the Google Sheets of the tests on loopback; its page shows rows as they arrive
+	@deploy/dev/setup.sh sheets
+	@$(CARGO) build --release --locked --quiet -p jepsen --bin fake-sheets
+	@mkdir -p data && exec target/release/fake-sheets --listen 127.0.0.1:8090 --control 127.0.0.1:8091 \
+		--write-credentials data/fake-google.json --spreadsheet demo
+
+sheets-check: build ## Google's own client against the Google Sheets of the tests
+	@deploy/dev/setup.sh sheets
+	python3 jepsen/sheets/official_client.py target/release/fake-sheets target/peers/google
 
 browser: build
 	@deploy/dev/setup.sh browser

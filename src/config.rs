@@ -48,6 +48,8 @@ pub struct Config {
     pub bridge: bridge::Config,
     /// Kafka, for tasks that lead there.
     pub kafka: bridge::KafkaConfig,
+    /// Google Sheets, for the tasks that lead there.
+    pub sheets: bridge::SheetsConfig,
     /// Logs.
     pub log: telemetry::Config,
     /// The end.
@@ -109,6 +111,7 @@ impl Default for Config {
             cluster: raft::ClusterConfig::default(),
             bridge: bridge::Config::default(),
             kafka: bridge::KafkaConfig::default(),
+            sheets: bridge::SheetsConfig::default(),
             log: telemetry::Config::default(),
             stop: Stop::default(),
             clock: Clock::default(),
@@ -151,6 +154,7 @@ impl Config {
         problems.extend(self.peer.problems(&self.cluster));
         problems.extend(self.bridge.problems());
         problems.extend(self.kafka.problems());
+        problems.extend(self.sheets.problems());
         problems.extend(self.log.problems());
         problems
     }

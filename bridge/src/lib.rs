@@ -33,6 +33,8 @@ pub use files::{Files, How, OpenFile, OsFiles, Stat};
 pub use metrics::Metrics;
 pub use record::{Lane, Parked, Position, Record};
 pub use sink::{Batch, Cursor, Delivery, Leave, OnPoison, Opening, Sink};
+#[cfg(feature = "sheets")]
+pub use sinks::sheets;
 #[cfg(feature = "kafka")]
 pub use sinks::{
     Finding, KafkaRecord, KafkaReport, KafkaSpan, KafkaTask, Level, kafka_audit, kafka_read,

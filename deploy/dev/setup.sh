@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Installs what building (`build`), testing (`test`), the browser test (`browser`), real Kafka brokers
-# (`kafka`) and the benchmark beside other products (`bench`) need on Debian.
+# (`kafka`), Google's client and description of Sheets (`sheets`) and the benchmark beside other products
+# (`bench`) need on Debian.
 # Does nothing, and says nothing, where everything is there already.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # mkfs.ext4 and losetup are there, also for those who are not root
+
+GOOGLE_CLIENT=2.202.0
 
 say() { echo "setup: $*"; }
 
@@ -61,6 +64,20 @@ kafka() {
   mv "$to.part" "$to"
 }
 
+# Google's description of its Sheets API, and its own client, by name from PyPI into target/peers/google.
+google() {
+  local root to
+  root=$(cd "$(dirname "$0")/../.." && pwd)
+  to=$root/target/peers/google
+  # Another version, or one that broke off half-way, is fetched anew.
+  [ -d "$to/google_api_python_client-$GOOGLE_CLIENT.dist-info" ] && return
+  say "fetching google-api-python-client into target/peers/google (some seconds)"
+  rm -rf "$to" "$to.part"
+  python3 -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+    --root-user-action ignore --target "$to.part" "google-api-python-client==$GOOGLE_CLIENT"
+  mv "$to.part" "$to"
+}
+
 case "${1:-build}" in
   build)
     packages gcc=cc g++=c++ make=make git=git
@@ -85,6 +102,10 @@ case "${1:-build}" in
     packages kcat=kcat
     kafka
     ;;
+  sheets)
+    packages python3=python3 python3-pip=pip3 openssl=openssl
+    google
+    ;;
   bench)
     root=$(cd "$(dirname "$0")/../.." && pwd)
     peers=$root/target/peers
@@ -99,7 +120,7 @@ case "${1:-build}" in
     kafka
     ;;
   *)
-    echo "usage: setup.sh build|test|browser|kafka|bench" >&2
+    echo "usage: setup.sh build|test|browser|kafka|sheets|bench" >&2
     exit 2
     ;;
 esac

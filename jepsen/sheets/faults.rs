@@ -97,7 +97,8 @@ impl Faults {
     /// Removes one, or all; answers how many there were.
     pub(crate) fn remove(&mut self, id: Option<u64>) -> usize {
         let before = self.rules.len();
-        self.rules.retain(|(own, ..)| id.is_some_and(|id| id != *own));
+        self.rules
+            .retain(|(own, ..)| id.is_some_and(|id| id != *own));
         before - self.rules.len()
     }
 
@@ -115,7 +116,10 @@ impl Faults {
                 On::Any => class.is_some(),
                 On::Token => class.is_none(),
             };
-            let is_here = fault.spreadsheet.as_ref().is_none_or(|own| own == spreadsheet);
+            let is_here = fault
+                .spreadsheet
+                .as_ref()
+                .is_none_or(|own| own == spreadsheet);
             let is_left = fault.next.is_none_or(|next| *fired < next);
             if is_meant
                 && is_here
@@ -131,7 +135,8 @@ impl Faults {
 
     pub(crate) fn to_json(&self) -> Value {
         let rules = self.rules.iter();
-        let rules = rules.map(|(id, fault, fired)| json!({"id": id, "fault": fault, "fired": fired}));
+        let rules =
+            rules.map(|(id, fault, fired)| json!({"id": id, "fault": fault, "fired": fired}));
         rules.collect()
     }
 }
@@ -168,7 +173,8 @@ mod tests {
         let fired = |seed| {
             let mut dice = Dice::new(seed);
             let mut faults = faults(json!({"kind": "apply_then_drop", "percent": 30, "on": "any"}));
-            let picked = (0..1000).map(|_| faults.pick(Some(Class::Write), "a", &mut dice).is_some());
+            let picked =
+                (0..1000).map(|_| faults.pick(Some(Class::Write), "a", &mut dice).is_some());
             picked.collect::<Vec<_>>()
         };
         let count = fired(1).iter().filter(|fired| **fired).count();

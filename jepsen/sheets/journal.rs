@@ -50,7 +50,12 @@ impl Journal {
             }
             next = place + 1;
             if spreadsheet.is_none_or(|spreadsheet| spreadsheet == entry.spreadsheet) {
-                rows += entry.outcome.appended.iter().map(|moved| moved.rows.len()).sum::<usize>();
+                rows += entry
+                    .outcome
+                    .appended
+                    .iter()
+                    .map(|moved| moved.rows.len())
+                    .sum::<usize>();
                 shown.push(entry.to_json(next));
             }
         }
@@ -81,7 +86,8 @@ fn moved(moved: &Moved) -> Value {
     let slots = moved.heads.iter().map(|head| head.slot).collect::<Vec<_>>();
     let columns = moved.heads.iter().enumerate().map(|(index, head)| {
         let metadata = head.metadata.iter();
-        let metadata = metadata.map(|(id, key, value)| json!({"id": id, "key": key, "value": value}));
+        let metadata =
+            metadata.map(|(id, key, value)| json!({"id": id, "key": key, "value": value}));
         json!({
             "index": index,
             "header": head.header,

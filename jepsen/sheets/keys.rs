@@ -17,11 +17,26 @@ pub(crate) struct Account {
 
 impl Account {
     /// Answers also the credentials: they hold the private key, which is kept nowhere else.
-    pub(crate) fn make(name: &str, project: &str, token_uri: &str) -> anyhow::Result<(Self, Value)> {
-        let arguments = ["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"];
+    pub(crate) fn make(
+        name: &str,
+        project: &str,
+        token_uri: &str,
+    ) -> anyhow::Result<(Self, Value)> {
+        let arguments = [
+            "genpkey",
+            "-quiet",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            "rsa_keygen_bits:2048",
+        ];
         let output = Command::new("openssl").args(arguments).output();
         let output = output.context("cannot run openssl (Debian: openssl)")?;
-        ensure!(output.status.success(), "openssl makes no key: {}", output.status);
+        ensure!(
+            output.status.success(),
+            "openssl makes no key: {}",
+            output.status
+        );
         let pem = String::from_utf8(output.stdout)?;
         let body = pem.lines().filter(|line| !line.starts_with("-----"));
         let der = decode(&body.collect::<String>()).context("openssl's key is no base64")?;

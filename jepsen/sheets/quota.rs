@@ -57,53 +57,85 @@ impl Quota {
         at_ms: u64,
     ) -> Result<(), Exceeded> {
         let minute = at_ms / settings.minute_ms;
-        self.counts.retain(|(other, ..), _| other + MINUTES_KEPT > minute);
+        self.counts
+            .retain(|(other, ..), _| other + MINUTES_KEPT > minute);
         let (user, project) = match class {
             Class::Read => (settings.reads_per_user, settings.reads_per_project),
             Class::Write => (settings.writes_per_user, settings.writes_per_project),
         };
-        let keys = [(true, &caller.user, user), (false, &caller.project, project)];
+        let keys = [
+            (true, &caller.user, user),
+            (false, &caller.project, project),
+        ];
         let keys = keys.map(|(is_user, name, size)| {
             let key = (minute, class, is_user, name.clone());
-            (key, Exceeded { class, is_user, size })
+            (
+                key,
+                Exceeded {
+                    class,
+                    is_user,
+                    size,
+                },
+            )
         });
         let full = keys.iter().find(|(key, limit)| {
-            self.counts.get(key).is_some_and(|count| count.granted >= limit.size)
+            self.counts
+                .get(key)
+                .is_some_and(|count| count.granted >= limit.size)
                 || limit.size == 0
         });
         let exceeded = full.map(|(_, limit)| *limit);
         for (key, _) in keys {
             let count = self.counts.entry(key).or_default();
-            *(if exceeded.is_some() { &mut count.refused } else { &mut count.granted }) += 1;
+            *(if exceeded.is_some() {
+                &mut count.refused
+            } else {
+                &mut count.granted
+            }) += 1;
         }
         exceeded.map_or(Ok(()), Err)
     }
 
     pub(crate) fn to_json(&self) -> Value {
-        let counts = self.counts.iter().map(|((minute, class, is_user, name), count)| {
-            json!({
-                "minute": minute,
-                "class": class.name(),
-                "of": if *is_user { "user" } else { "project" },
-                "name": name,
-                "granted": count.granted,
-                "refused": count.refused,
-            })
-        });
+        let counts = self
+            .counts
+            .iter()
+            .map(|((minute, class, is_user, name), count)| {
+                json!({
+                    "minute": minute,
+                    "class": class.name(),
+                    "of": if *is_user { "user" } else { "project" },
+                    "name": name,
+                    "granted": count.granted,
+                    "refused": count.refused,
+                })
+            });
         counts.collect()
     }
 }
 
 impl Exceeded {
     pub(crate) fn new(class: Class, is_user: bool, size: u64) -> Self {
-        Self { class, is_user, size }
+        Self {
+            class,
+            is_user,
+            size,
+        }
     }
 
     /// Google's body of a 429.
     pub(crate) fn to_json(self, project: &str) -> Value {
-        let Self { class, is_user, size } = self;
+        let Self {
+            class,
+            is_user,
+            size,
+        } = self;
         let (class, kind) = (class.name(), class.name().to_lowercase());
-        let (user, unit) = if is_user { ("PerUser", "/{user}") } else { ("", "") };
+        let (user, unit) = if is_user {
+            ("PerUser", "/{user}")
+        } else {
+            ("", "")
+        };
         let words = if is_user { " per user" } else { "" };
         let number = number_of(project);
         json!({"error": {
@@ -178,7 +210,10 @@ mod tests {
         assert_eq!(take("b", 999), Ok(()));
         assert_eq!(take("b", 999), Err(Exceeded::new(Class::Write, false, 3)));
         assert_eq!([take("a", 1000), take("a", 1001)], [Ok(()); 2]);
-        assert_eq!(quota.take(Class::Read, &caller("a"), &settings, 999), Ok(()));
+        assert_eq!(
+            quota.take(Class::Read, &caller("a"), &settings, 999),
+            Ok(())
+        );
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub(crate) struct Reply {
     text: Option<Bytes>,
     /// Told, and kept only where nothing is broken off.
     len: u64,
+    has_rested: bool,
 }
 
 #[derive(Debug)]
@@ -48,16 +49,24 @@ impl std::error::Error for BrokenOff {}
 impl Reply {
     fn whole(text: Vec<u8>) -> Self {
         let len = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        let text = Some(text.into());
-        Self { text, len }
+        let (text, has_rested) = (Some(text.into()), false);
+        Self {
+            text,
+            len,
+            has_rested,
+        }
     }
 
     fn cut(mut text: Vec<u8>) -> Self {
         let whole = text.len();
         text.truncate(whole / 2);
         let len = u64::try_from(whole.max(1)).unwrap_or(u64::MAX);
-        let text = Some(text.into());
-        Self { text, len }
+        let (text, has_rested) = (Some(text.into()), false);
+        Self {
+            text,
+            len,
+            has_rested,
+        }
     }
 }
 
@@ -67,8 +76,14 @@ impl Body for Reply {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        // What was handed over goes out only while nothing more is there.
+        if self.text.is_none() && self.len > 0 && !self.has_rested {
+            self.has_rested = true;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         Poll::Ready(match self.text.take() {
             Some(text) => {
                 let sent = u64::try_from(text.len()).unwrap_or(u64::MAX);
@@ -187,17 +202,25 @@ async fn body(request: Incoming) -> Option<Bytes> {
 
 fn query(request: &Request<Incoming>) -> Vec<(String, String)> {
     let query = request.uri().query().unwrap_or_default();
-    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+    form_urlencoded::parse(query.as_bytes())
+        .into_owned()
+        .collect()
 }
 
 async fn at_api(fake: Arc<Fake>, request: Request<Incoming>) -> Result<Response<Reply>, BrokenOff> {
     let query = query(&request);
     let (head, incoming) = request.into_parts();
-    let bearer = head.headers.get("authorization").and_then(|value| value.to_str().ok());
+    let bearer = head
+        .headers
+        .get("authorization")
+        .and_then(|value| value.to_str().ok());
     let bearer = bearer.and_then(|value| value.strip_prefix("Bearer "));
     let bearer = bearer.map(str::to_owned);
     let Some(body) = body(incoming).await else {
-        return respond(error::page(413, "Your client issued a request that was too large."));
+        return respond(error::page(
+            413,
+            "Your client issued a request that was too large.",
+        ));
     };
     let call = Call {
         verb: head.method.as_str().to_owned(),
@@ -241,16 +264,28 @@ async fn at_control(
 fn respond(answer: Answer) -> Result<Response<Reply>, BrokenOff> {
     let json = "application/json; charset=UTF-8";
     let (status, kind, reply, retry_after_s) = match answer {
-        Answer::Json { status, body, retry_after_s } => {
-            (status, json, Reply::whole(body.to_string().into_bytes()), retry_after_s)
-        }
-        Answer::Html { status, body } => {
-            (status, "text/html; charset=UTF-8", Reply::whole(body.into_bytes()), None)
-        }
+        Answer::Json {
+            status,
+            body,
+            retry_after_s,
+        } => (
+            status,
+            json,
+            Reply::whole(body.to_string().into_bytes()),
+            retry_after_s,
+        ),
+        Answer::Html { status, body } => (
+            status,
+            "text/html; charset=UTF-8",
+            Reply::whole(body.into_bytes()),
+            None,
+        ),
         Answer::Cut(body) => (200, json, Reply::cut(body.to_string().into_bytes()), None),
         Answer::Gone | Answer::Never => return Err(BrokenOff),
     };
-    let mut response = Response::builder().status(status).header("content-type", kind);
+    let mut response = Response::builder()
+        .status(status)
+        .header("content-type", kind);
     if let Some(seconds) = retry_after_s {
         response = response.header("retry-after", seconds);
     }

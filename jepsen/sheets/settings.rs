@@ -97,7 +97,10 @@ impl Settings {
             all[name.as_str()] = value.clone();
         }
         let settings: Self = serde_json::from_value(all)?;
-        anyhow::ensure!([403, 404].contains(&settings.unshared), "unshared is 403 or 404");
+        anyhow::ensure!(
+            [403, 404].contains(&settings.unshared),
+            "unshared is 403 or 404"
+        );
         anyhow::ensure!(settings.minute_ms > 0, "minute_ms is at least 1");
         Ok(settings)
     }
@@ -114,7 +117,10 @@ mod tests {
         let usual = Settings::default();
         let changes = json!({"no_match_delete": "400", "overlap": "refuse503", "minute_ms": 2000});
         let changed = usual.with(&changes).unwrap();
-        assert_eq!((changed.no_match_delete, changed.overlap), (NoMatch::Refused, Overlap::Refuse503));
+        assert_eq!(
+            (changed.no_match_delete, changed.overlap),
+            (NoMatch::Refused, Overlap::Refuse503)
+        );
         assert_eq!((changed.minute_ms, changed.writes_per_user), (2000, 60));
         assert!(usual.with(&json!({"nope": 1})).is_err());
         assert!(usual.with(&json!({"unshared": 500})).is_err());

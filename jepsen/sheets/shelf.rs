@@ -58,13 +58,20 @@ impl Shelf {
     pub(crate) fn at(&self, at_ms: u64) -> Version {
         let versions = self.versions.iter().rev();
         let then = versions.into_iter().find(|version| version.at_ms <= at_ms);
-        then.or_else(|| self.versions.front()).cloned().unwrap_or_else(|| self.now())
+        then.or_else(|| self.versions.front())
+            .cloned()
+            .unwrap_or_else(|| self.now())
     }
 
     /// Puts a new version on top; answers its number.
     pub(crate) fn put(&mut self, book: Book, at_ms: u64) -> u64 {
         let now = self.now();
-        for tab in now.book.tabs.iter().filter(|tab| book.tab(tab.id).is_none()) {
+        for tab in now
+            .book
+            .tabs
+            .iter()
+            .filter(|tab| book.tab(tab.id).is_none())
+        {
             let items = now.book.items.values();
             let items = items.filter(|item| item.spot.tab() == Some(tab.id));
             let gone = (Arc::clone(tab), items.cloned().collect());
@@ -114,7 +121,9 @@ impl Shelf {
     }
 
     pub(crate) fn trashed(&self) -> impl Iterator<Item = (i32, &str)> {
-        self.trash.iter().map(|(id, (tab, _))| (*id, tab.title.as_str()))
+        self.trash
+            .iter()
+            .map(|(id, (tab, _))| (*id, tab.title.as_str()))
     }
 }
 
@@ -182,7 +191,10 @@ mod tests {
         assert_eq!(value(&without), None);
         shelf.put(without, 20);
         let back = shelf.untrashed(1, Restored::Restored).unwrap();
-        assert_eq!((back.tab(1).unwrap().rows.len(), value(&back)), (3, Some("old")));
+        assert_eq!(
+            (back.tab(1).unwrap().rows.len(), value(&back)),
+            (3, Some("old"))
+        );
         let bare = shelf.untrashed(1, Restored::Kept).unwrap();
         assert_eq!(value(&bare), None);
         assert!(shelf.untrashed(5, Restored::Kept).is_none());

@@ -13,6 +13,7 @@ use crate::keys::{Account, decode};
 use crate::settings::Settings;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const GOOGLE: &str = "https://oauth2.googleapis.com/token";
 const SCOPE_PREFIX: &str = "https://www.googleapis.com/auth/";
 const ASSERTION_S_MAX: u64 = 3600;
 /// How wrong a client's clock may be; Google allows some minutes.
@@ -70,8 +71,13 @@ impl Tokens {
                 self.given += 1;
                 let name = format!("ya29.fake-{}-{}", self.given, caller.user);
                 let ends_ms = now_ms + settings.token_life_ms;
-                self.tokens.retain(|_, token| token.ends_ms + 600_000 > now_ms);
-                let token = Token { caller, scopes, ends_ms };
+                self.tokens
+                    .retain(|_, token| token.ends_ms + 600_000 > now_ms);
+                let token = Token {
+                    caller,
+                    scopes,
+                    ends_ms,
+                };
                 self.tokens.insert(name.clone(), token);
                 let told = settings.token_told_s.min(settings.token_life_ms / 1000);
                 let body = json!({
@@ -104,8 +110,11 @@ impl Tokens {
         if !is_rs256 || !account.has_signed(signed, &signature) {
             return Err(invalid("Invalid JWT Signature."));
         }
-        if text("aud") != token_uri {
-            return Err(invalid("Invalid JWT: Failed audience check. The right audience is the token URI."));
+        // Google's own clients name Google's endpoint, wherever they send the assertion.
+        if ![token_uri, GOOGLE].contains(&text("aud")) {
+            return Err(invalid(
+                "Invalid JWT: Failed audience check. The right audience is the token URI.",
+            ));
         }
         let number = |name: &str| claims.get(name).and_then(Value::as_u64);
         let is_timely = number("iat").zip(number("exp")).is_some_and(|(iat, exp)| {

@@ -349,6 +349,65 @@ const WORDS: &[(&str, &str)] = &[
         "Settings of librdkafka that are secret, each with the file that holds its value: \
          [\"sasl.password=/run/secrets/kafka-password\"].",
     ),
+    (
+        "sheets",
+        "Google Sheets, for tasks with sink = \"sheets\": this node's credential, and what it may ask \
+         of Google. Which spreadsheet is in each task.",
+    ),
+    (
+        "sheets.credentials_file",
+        "The key file of a Google service account. Empty: this node has none, and tasks say \
+         `auth_broken` while it leads. A task that names an `account` uses <account>.json beside it.",
+    ),
+    (
+        "sheets.endpoint",
+        "Empty: Google. A test aid: \"http://127.0.0.1:9000\".",
+    ),
+    (
+        "sheets.connect_ms",
+        "How long a connection to Google may take.",
+    ),
+    (
+        "sheets.request_timeout_ms",
+        "How long an answer may take: Google works on a request for at most 180 s.",
+    ),
+    (
+        "sheets.no_overlap_ms",
+        "A request whose answer was lost, or whose node was, may still arrive for so long; nothing is \
+         sent to its tab meanwhile, unless it is seen to have arrived.",
+    ),
+    (
+        "sheets.writes_per_minute",
+        "Google's quota of write requests of one credential, over all its forms. Of 60, 55 are used. \
+         Raise it where Google allows more.",
+    ),
+    (
+        "sheets.reads_per_minute",
+        "The same for requests that read: one a write, to see where people have moved the columns.",
+    ),
+    (
+        "sheets.minute_ms",
+        "How long a minute of the quota is: a test aid.",
+    ),
+    (
+        "sheets.linger_ms",
+        "The least time between two requests of a form, unless a whole request's worth waits.",
+    ),
+    ("sheets.batch_records_max", "Rows of one request, at most."),
+    ("sheets.batch_cells_max", "Cells of one request, at most."),
+    (
+        "sheets.batch_bytes_max",
+        "Bytes of one request, about. Google recommends 2 MB at most.",
+    ),
+    (
+        "sheets.requests_max",
+        "Requests under way at once; memory: some 8 MB each.",
+    ),
+    (
+        "sheets.cells_max",
+        "Google's limit on one spreadsheet's cells, over all tabs: at 90 % of it a form goes on in its \
+         task's next spare.",
+    ),
     ("log", "What this process tells, on standard error."),
     ("log.format", "`human` or `json` (one object a line)."),
     (

@@ -30,6 +30,9 @@ pub struct TaskDefinition {
     /// For the sink `kafka`: as it was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kafka: Option<Value>,
+    /// For the sink `sheets`: as it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sheets: Option<Value>,
 }
 
 /// The kinds of destination.
@@ -41,6 +44,8 @@ pub enum SinkKind {
     Csv,
     /// Topics of a Kafka.
     Kafka,
+    /// Tabs of a Google spreadsheet, one a form.
+    Sheets,
 }
 
 /// Where a new task begins.
@@ -142,6 +147,7 @@ impl TaskDefinition {
         let (name, settings) = match self.sink {
             SinkKind::Csv => ("csv", json!(self.csv.clone().unwrap_or_default())),
             SinkKind::Kafka => ("kafka", self.kafka.clone().unwrap_or_default()),
+            SinkKind::Sheets => ("sheets", self.sheets.clone().unwrap_or_default()),
         };
         bridge::SinkSpec {
             name: Arc::from(name),
@@ -161,6 +167,7 @@ impl TaskDefinition {
             on_poison: reader.take("on_poison").unwrap_or_default(),
             csv: leads_to(SinkKind::Csv).then(|| reader.take("csv").unwrap_or_default()),
             kafka: leads_to(SinkKind::Kafka).then(|| reader.take("kafka").unwrap_or_default()),
+            sheets: leads_to(SinkKind::Sheets).then(|| reader.take("sheets").unwrap_or_default()),
         };
         let mut problems = reader.finish();
         if problems.is_empty() {
@@ -200,6 +207,20 @@ mod tests {
         let problems = TaskDefinition::from_toml(text).unwrap_err();
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems.iter().any(|problem| problem.contains("sinc")));
+    }
+
+    #[test]
+    fn a_task_for_google_sheets_names_its_spreadsheet() {
+        let text = "name = 'sheet'\nforms = ['a', 'b']\nsink = 'sheets'\n";
+        let problems = TaskDefinition::from_toml(text).unwrap_err();
+        assert!(problems.concat().contains("spreadsheet"), "{problems:?}");
+        let text = format!("{text}[sheets]\nspreadsheet = '1AbC'\nfields = {{cgpa='number'}}\n");
+        let task = TaskDefinition::from_toml(&text).unwrap();
+        assert_eq!(task.spec().settings["spreadsheet"], "1AbC");
+        assert_eq!(TaskDefinition::from_json(&task.to_json()).unwrap(), task);
+        let text = text.replace("'1AbC'", "'1AbC'\nspares = ['2DeF']");
+        let with_spare = TaskDefinition::from_toml(&text).unwrap();
+        assert!(task.goes_on_as(&with_spare), "a spare is no other place");
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl<'a> Inside<'a> {
         let now_ms: NowMs = Arc::new(move || clock.now_ms());
         let mut sinks = Sinks::new(&settings.csv, Arc::new(OsFiles), &cluster);
         sinks.add_kafka(&config.kafka, &cluster, Arc::clone(&now_ms), &deliveries);
+        sinks.add_sheets(&config.sheets, &cluster, &deliveries);
         let parts = Parts {
             feed: Arc::new(LogFeed::new(raft, &registry, &stages.clock)),
             sinks,

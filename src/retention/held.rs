@@ -87,7 +87,7 @@ pub(super) fn lanes(
             .as_ref()
             .is_none_or(|definition| match definition.sink {
                 SinkKind::Csv => true,
-                SinkKind::Kafka => false,
+                SinkKind::Kafka | SinkKind::Sheets => false,
             });
         for form in forms.iter().filter(|form| covers(&form.name)) {
             let at = if is_local {

@@ -8,7 +8,7 @@ mod csv;
 mod kafka;
 mod row;
 #[cfg(feature = "sheets")]
-pub(crate) mod sheets;
+pub mod sheets;
 
 #[cfg(feature = "kafka")]
 pub use kafka::{

@@ -8,8 +8,10 @@
 //! reading the cursor, never by sending again; one request at a time goes to a spreadsheet, and one
 //! line stands before each credential's quota.
 
-pub(crate) mod api;
+pub mod api;
+mod audit;
 mod deliver;
+mod doctor;
 mod google;
 mod hunt;
 mod layout;
@@ -29,6 +31,9 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use audit::{SheetReport, SheetRow, SheetTask, connect, read, repair};
+pub use doctor::{Outcome, Probe, doctor};
+
 use self::api::Edit;
 use self::names::Names;
 use self::office::{Connect, Office};
@@ -40,6 +45,27 @@ use crate::config::SheetsConfig;
 use crate::feed::Limit;
 use crate::metrics::Metrics;
 use crate::mutants::{self, Mutant};
+
+/// A connection to Google, for commands.
+pub struct Connection(Arc<dyn api::Api>);
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Connection").field(&self.0.mail()).finish()
+    }
+}
+
+impl Connection {
+    /// Over any [`api::Api`], for tests.
+    pub fn over(api: Arc<dyn api::Api>) -> Self {
+        Self(api)
+    }
+
+    /// The address to share spreadsheets with.
+    pub fn mail(&self) -> &str {
+        self.0.mail()
+    }
+}
 
 /// Every fault of a task's table for `forms`.
 pub(super) fn problems(settings: &serde_json::Value, forms: &[&str]) -> Vec<String> {

@@ -156,10 +156,16 @@ impl Api for Calm {
 
     fn values<'a>(
         &'a self,
-        _spreadsheet: &'a str,
-        _range: &'a str,
+        spreadsheet: &'a str,
+        range: &'a str,
     ) -> BoxFuture<'a, Result<Vec<Vec<Value>>, Fault>> {
-        async { Ok(Vec::new()) }.boxed()
+        async move {
+            let place = self.lock();
+            let book = place.books.get(spreadsheet);
+            let values = book.and_then(|book| book.values(range));
+            values.ok_or_else(|| refusal(400, "", "Unable to parse range"))
+        }
+        .boxed()
     }
 
     fn mail(&self) -> &'static str {

@@ -59,6 +59,8 @@ pub(crate) struct Manners {
     pub(crate) is_strict: bool,
     /// Google's limit on cells.
     pub(crate) cells_max: usize,
+    /// Not Google: metadata under an id in use takes the place of what is there.
+    pub(crate) replaces: bool,
 }
 
 /// A text that this Google never takes.
@@ -89,6 +91,33 @@ impl Book {
                 })
                 .unwrap_or(Spot::Elsewhere),
         }
+    }
+
+    /// The cells of a range in one column, as `'tab'!C2:C9`.
+    pub(crate) fn values(&self, range: &str) -> Option<Vec<Vec<serde_json::Value>>> {
+        let (title, cells) = range.strip_prefix('\'')?.rsplit_once("'!")?;
+        let sheet = self.sheets.iter().find(|sheet| sheet.title == title)?;
+        let (from, upto) = cells.split_once(':')?;
+        let digits = from.find(|c: char| c.is_ascii_digit())?;
+        let (letters, from) = from.split_at(digits);
+        let upto = upto.trim_start_matches(|c: char| c.is_ascii_uppercase());
+        let (from, upto): (usize, usize) = (from.parse().ok()?, upto.parse().ok()?);
+        let number = letters.bytes().fold(0, |number, letter| {
+            number * 26 + usize::from(letter - b'A') + 1
+        });
+        let column = sheet.columns.get(number - 1)?;
+        let value = |row: &Row| match row.get(column) {
+            None | Some(Cell::Empty) => Vec::new(),
+            Some(Cell::Text(text)) => vec![serde_json::Value::from(text.as_str())],
+            Some(Cell::Number(number)) => vec![serde_json::Value::from(*number)],
+            Some(Cell::Bool(is_true)) => vec![serde_json::Value::from(*is_true)],
+        };
+        let rows = sheet.rows.get(from - 1..upto.min(sheet.rows.len()));
+        let mut values: Vec<_> = rows.unwrap_or_default().iter().map(value).collect();
+        while values.last().is_some_and(Vec::is_empty) {
+            values.pop();
+        }
+        Some(values)
     }
 
     pub(crate) fn tabs(&self) -> Vec<Tab> {
@@ -189,7 +218,7 @@ impl Book {
                 return Ok(usize::from(found));
             }
             Edit::Create(item) => {
-                if self.metas.contains_key(&item.id) {
+                if !manners.replaces && self.metas.contains_key(&item.id) {
                     return Err(format!(
                         "createDeveloperMetadata: ID {} already exists.",
                         item.id

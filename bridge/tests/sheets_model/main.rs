@@ -14,6 +14,7 @@
 )]
 
 mod calm;
+mod commands;
 mod dice;
 mod edits;
 mod fair;

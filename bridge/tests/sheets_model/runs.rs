@@ -47,6 +47,7 @@ impl Run {
             world.manners = Manners {
                 is_strict: dice.one_in(2),
                 cells_max,
+                replaces: false,
             };
             world.merges = plan.merges;
             for name in ["s0", "s1", "s2", "s3"] {

@@ -19,14 +19,14 @@ use super::google::Book;
 use bridge::testing::sheets::{Cell, Fault};
 
 /// One form, one task, one Google.
-struct World {
+pub(crate) struct World {
     calm: Calm,
     feed: VecFeed,
     bridge: Bridge,
     _token: tokio_util::sync::DropGuard,
 }
 
-fn config() -> SheetsConfig {
+pub(crate) fn config() -> SheetsConfig {
     SheetsConfig {
         writes_per_minute: 6000,
         reads_per_minute: 6000,
@@ -34,7 +34,7 @@ fn config() -> SheetsConfig {
     }
 }
 
-fn world(calm: &Calm, config: &SheetsConfig, more: &Value) -> World {
+pub(crate) fn world(calm: &Calm, config: &SheetsConfig, more: &Value) -> World {
     let mut settings = json!({ "spreadsheet": "s", "received_at": "text" });
     let members = settings.as_object_mut().unwrap();
     members.extend(more.as_object().unwrap().clone());
@@ -74,7 +74,7 @@ fn world(calm: &Calm, config: &SheetsConfig, more: &Value) -> World {
 }
 
 impl World {
-    fn push(&self, seqs: std::ops::RangeInclusive<u64>) {
+    pub(crate) fn push(&self, seqs: std::ops::RangeInclusive<u64>) {
         for seq in seqs {
             self.feed.push("f", &super::body_of(seq));
         }
@@ -95,7 +95,7 @@ impl World {
         panic!("{what} never came: {:#?}", self.lane().await);
     }
 
-    async fn until_delivered(&self) -> LaneStatus {
+    pub(crate) async fn until_delivered(&self) -> LaneStatus {
         self.until("all delivered", |lane| {
             lane.lag_records == 0 && state(lane) == "ok"
         })

@@ -130,14 +130,13 @@ async fn token(fake: &Fake, call: &Call, end: &mut CallEnd) -> Answer {
 }
 
 /// Everything that can be said without doing the call.
-fn admit(
-    fake: &Fake,
-    call: &Call,
-    end: &mut CallEnd,
-) -> Result<(Task, Option<Fault>), Answer> {
+fn admit(fake: &Fake, call: &Call, end: &mut CallEnd) -> Result<(Task, Option<Fault>), Answer> {
     let Some((method, path)) = fake.schema.route(&call.verb, &call.path) else {
         let path = call.path.replace('\u{1}', "%2F");
-        let words = format!("The requested URL {} was not found on this server.", escaped(&path));
+        let words = format!(
+            "The requested URL {} was not found on this server.",
+            escaped(&path)
+        );
         return Err(error::page(404, &words));
     };
     let decode = |(name, value): (String, String)| (name, value.replace('\u{1}', "/"));
@@ -147,17 +146,29 @@ fn admit(
     let world = &mut *fake.world();
     let now_ms = world.now_ms();
     let scopes = &method.scopes;
-    let caller = world.tokens.caller(call.bearer.as_deref(), scopes, now_ms)?;
+    let caller = world
+        .tokens
+        .caller(call.bearer.as_deref(), scopes, now_ms)?;
     end.user.clone_from(&caller.user);
     // Everything is a POST that has a body, so only the name tells what changes nothing.
-    let changes = ["batchUpdate", "append", "batchClear", "clear", "update", "copyTo", "create"];
+    let changes = [
+        "batchUpdate",
+        "append",
+        "batchClear",
+        "clear",
+        "update",
+        "copyTo",
+        "create",
+    ];
     let last = method.id.rsplit('.').next().unwrap_or_default();
     let class = if changes.iter().any(|change| last.starts_with(change)) {
         Class::Write
     } else {
         Class::Read
     };
-    let fault = world.faults.pick(Some(class), &spreadsheet, &mut world.dice);
+    let fault = world
+        .faults
+        .pick(Some(class), &spreadsheet, &mut world.dice);
     end.fault = fault.as_ref().map(|fault| format!("{:?}", fault.kind));
     let of_user = match class {
         Class::Read => world.settings.reads_per_user,
@@ -178,7 +189,9 @@ fn admit(
         _ => {}
     }
     let quota = &mut world.quota;
-    quota.take(class, &caller, &settings, fake.elapsed_ms()).map_err(throttled)?;
+    quota
+        .take(class, &caller, &settings, fake.elapsed_ms())
+        .map_err(throttled)?;
     let (mask, body) = checked(fake, method, (&call.query, &path), &call.body)?;
     let task = Task {
         number: end.n,
@@ -214,14 +227,20 @@ fn checked(
                 "Invalid JSON payload received. Unknown name \"{name}\": Cannot bind query \
                  parameter. Field '{name}' could not be found in request message."
             );
-            found.push(Violation { field: String::new(), words });
+            found.push(Violation {
+                field: String::new(),
+                words,
+            });
             continue;
         };
         if seen.contains(&name) && !parameter.is_repeated {
             let words = format!(
                 "Invalid value at '{name}' (non-repeated), Cannot bind query parameter twice."
             );
-            found.push(Violation { field: name.clone(), words });
+            found.push(Violation {
+                field: name.clone(),
+                words,
+            });
         }
         seen.push(name);
         found.extend(fake.schema.check_parameter(&parameter.kind, name, value));
@@ -231,7 +250,10 @@ fn checked(
         Some(_) if bytes.is_empty() => serde_json::json!({}),
         Some(_) => serde_json::from_slice(bytes).map_err(|why| {
             let words = format!("Invalid JSON payload received. {why}");
-            error::violations(&[Violation { field: String::new(), words }])
+            error::violations(&[Violation {
+                field: String::new(),
+                words,
+            }])
         })?,
     };
     if let Some(place) = method.request {
@@ -240,8 +262,12 @@ fn checked(
     if !found.is_empty() {
         return Err(error::violations(&found));
     }
-    let fields = query.iter().find(|(name, _)| name == "fields" || name == "$fields");
-    let mask = fields.map(|(_, text)| selection(fake, method, text)).transpose()?;
+    let fields = query
+        .iter()
+        .find(|(name, _)| name == "fields" || name == "$fields");
+    let mask = fields
+        .map(|(_, text)| selection(fake, method, text))
+        .transpose()?;
     Ok((mask, body))
 }
 
@@ -259,8 +285,9 @@ fn selection(fake: &Fake, method: &Method, text: &str) -> Result<Mask, Answer> {
                 stray.unwrap_or_default()
             );
             let field = "fields".to_owned();
-            let Answer::Json { status, mut body, .. } =
-                error::violations(&[Violation { field, words }])
+            let Answer::Json {
+                status, mut body, ..
+            } = error::violations(&[Violation { field, words }])
             else {
                 return Err(Answer::Never);
             };
@@ -271,7 +298,9 @@ fn selection(fake: &Fake, method: &Method, text: &str) -> Result<Mask, Answer> {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 fn spoilt(fault: &Fault) -> Answer {
@@ -279,7 +308,10 @@ fn spoilt(fault: &Fault) -> Answer {
         return error::page(fault.status, "Please try again.");
     }
     let details = fault.reason.as_deref().map(|reason| {
-        error::info(reason, &serde_json::json!({"service": "sheets.googleapis.com"}))
+        error::info(
+            reason,
+            &serde_json::json!({"service": "sheets.googleapis.com"}),
+        )
     });
     error::error(fault.status, fault.message.as_deref(), details)
 }
@@ -303,7 +335,9 @@ async fn under(fake: Arc<Fake>, mut task: Task, fault: Option<Fault>) -> Answer 
             Answer::Gone
         }
         Kind::Truncate => match whole(&fake, task).await {
-            Answer::Json { status: 200, body, .. } => Answer::Cut(body),
+            Answer::Json {
+                status: 200, body, ..
+            } => Answer::Cut(body),
             other => other,
         },
         Kind::Slow => {
@@ -341,7 +375,9 @@ async fn late(fake: &Fake, task: Task) -> Answer {
     let is_good = {
         let world = fake.world();
         let now_ms = world.now_ms();
-        world.tokens.caller(task.bearer.as_deref(), &task.scopes, now_ms)
+        world
+            .tokens
+            .caller(task.bearer.as_deref(), &task.scopes, now_ms)
     };
     match is_good {
         Err(answer) => answer,
@@ -372,7 +408,11 @@ async fn whole(fake: &Fake, task: Task) -> Answer {
 /// The spreadsheet as the caller may see it.
 pub(super) fn seen(fake: &Fake, task: &Task, is_stale: bool) -> Result<Version, Answer> {
     let world = fake.world();
-    let Settings { unshared, stale_reads_ms, .. } = world.settings;
+    let Settings {
+        unshared,
+        stale_reads_ms,
+        ..
+    } = world.settings;
     let shelf = world.shelves.get(&task.spreadsheet);
     let shelf = shelf.ok_or_else(|| error::error(404, None, None))?;
     if !shelf.shared.contains(&task.caller.user) {

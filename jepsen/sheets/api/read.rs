@@ -32,7 +32,9 @@ fn invalid(words: &str) -> Answer {
 fn get(book: &Book, task: &Task) -> Result<Value, Answer> {
     let ranges = task.query.iter().filter(|(name, _)| name == "ranges");
     let ranges = ranges.map(|(_, text)| book.rect(text));
-    let ranges = ranges.collect::<Result<Vec<_>, _>>().map_err(|words| invalid(&words))?;
+    let ranges = ranges
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|words| invalid(&words))?;
     let Caller { user, project } = &task.caller;
     Ok(book.show(&View {
         ranges,
@@ -49,7 +51,11 @@ fn metadata(book: &Book, task: &Task) -> Result<Value, Answer> {
     let item = id.parse().ok().and_then(|id: i32| book.items.get(&id));
     let item = item.filter(|item| item.is_seen_by(&task.caller.project));
     item.map(|item| item.to_json(book)).ok_or_else(|| {
-        error::error(404, Some(&format!("No developer metadata with ID {id}")), None)
+        error::error(
+            404,
+            Some(&format!("No developer metadata with ID {id}")),
+            None,
+        )
     })
 }
 
@@ -68,9 +74,9 @@ fn search(book: &Book, task: &Task) -> Result<Value, Answer> {
             return Err(invalid(&format!("Invalid dataFilter: {problem}")));
         }
         for item in lookup.select(book, &task.caller.project) {
-            let matched = found.entry(item.id.to_string()).or_insert_with(|| {
-                json!({"developerMetadata": item.to_json(book), "dataFilters": []})
-            });
+            let matched = found.entry(item.id.to_string()).or_insert_with(
+                || json!({"developerMetadata": item.to_json(book), "dataFilters": []}),
+            );
             if let Some(filters) = matched["dataFilters"].as_array_mut() {
                 filters.push(filter.clone());
             }

@@ -17,13 +17,18 @@ use crate::world::{Fake, World};
 
 pub(super) async fn done(fake: &Fake, task: &Task) -> Result<Value, Answer> {
     if task.method != "sheets.spreadsheets.batchUpdate" {
-        return Err(error::gap(&format!("this fake does not know {}", task.method)));
+        return Err(error::gap(&format!(
+            "this fake does not know {}",
+            task.method
+        )));
     }
     let began = seen(fake, task, false)?;
     let (settings, turn) = {
         let world = fake.world();
         let shelf = world.shelves.get(&task.spreadsheet);
-        let turn = shelf.map(|shelf| Arc::clone(&shelf.turn)).unwrap_or_default();
+        let turn = shelf
+            .map(|shelf| Arc::clone(&shelf.turn))
+            .unwrap_or_default();
         (world.settings.clone(), turn)
     };
     let work = Duration::from_millis(task.work_ms.unwrap_or(settings.work_ms));
@@ -46,16 +51,15 @@ pub(super) async fn done(fake: &Fake, task: &Task) -> Result<Value, Answer> {
     apply(fake, task, &settings, &began)
 }
 
-fn apply(
-    fake: &Fake,
-    task: &Task,
-    settings: &Settings,
-    began: &Version,
-) -> Result<Value, Answer> {
+fn apply(fake: &Fake, task: &Task, settings: &Settings, began: &Version) -> Result<Value, Answer> {
     let requests = task.body.get("requests").and_then(Value::as_array);
     let requests = requests.map(Vec::as_slice).unwrap_or_default();
     let world = &mut *fake.world();
-    let Some(now) = world.shelves.get(&task.spreadsheet).map(crate::shelf::Shelf::now) else {
+    let Some(now) = world
+        .shelves
+        .get(&task.spreadsheet)
+        .map(crate::shelf::Shelf::now)
+    else {
         return Err(error::error(404, None, None));
     };
     let mut rules = Rules {
@@ -95,7 +99,9 @@ fn try_on(
 fn updated(book: &Book, task: &Task) -> Result<Value, Answer> {
     let ranges = task.body.get("responseRanges").and_then(Value::as_array);
     let ranges = ranges.into_iter().flatten().filter_map(Value::as_str);
-    let ranges = ranges.map(|text| book.rect(text)).collect::<Result<Vec<_>, _>>();
+    let ranges = ranges
+        .map(|text| book.rect(text))
+        .collect::<Result<Vec<_>, _>>();
     let ranges = ranges.map_err(|words| error::error(400, Some(&words), None))?;
     let mask = match &task.mask {
         Some(mask) => match mask.of("updatedSpreadsheet") {

@@ -97,9 +97,19 @@ fn written<'a>(
     }
     if let Some(mask) = &parts.format {
         let format = book.style_at(old.style).and_then(|style| style.get(FORMAT));
-        let mut format = format.and_then(Value::as_object).cloned().unwrap_or_default();
+        let mut format = format
+            .and_then(Value::as_object)
+            .cloned()
+            .unwrap_or_default();
         merge(&mut format, new.get(FORMAT), mask);
-        part(FORMAT, if format.is_empty() { Value::Null } else { format.into() });
+        part(
+            FORMAT,
+            if format.is_empty() {
+                Value::Null
+            } else {
+                format.into()
+            },
+        );
     }
     cell.style = book.style(&Map::into(style));
     Ok(cell)
@@ -275,7 +285,11 @@ pub(super) fn read_area(range: &Value) -> Result<Area, Fault> {
 
 /// A blank row with the styles of the last.
 fn like_last(tab: &Tab) -> Row {
-    let last = tab.rows.len().checked_sub(1).and_then(|last| tab.rows.get(last));
+    let last = tab
+        .rows
+        .len()
+        .checked_sub(1)
+        .and_then(|last| tab.rows.get(last));
     let cells = last.map(|row| {
         let blank = row.cells().map(|cell| Cell {
             content: Content::Blank,

@@ -113,7 +113,10 @@ impl Turn<'_> {
         let count = count.ok_or("The range is empty.")?;
         let len = tab.len(dimension);
         if at > len || (at == len && !insert.inherit_from_before) {
-            return Err(format!("range.startIndex[{at}] is after the last index of the grid[{len}]").into());
+            return Err(format!(
+                "range.startIndex[{at}] is after the last index of the grid[{len}]"
+            )
+            .into());
         }
         if at == 0 && insert.inherit_from_before {
             return Err("inheritFromBefore cannot be true if the start index is 0.".into());
@@ -136,9 +139,15 @@ impl Turn<'_> {
             return Err(format!("You can't delete all the {what} on the sheet.").into());
         }
         if range.start <= frozen && range.end == tab.len(dimension) {
-            return Err(format!("Sorry, it is not possible to delete all non-frozen {what}.").into());
+            return Err(
+                format!("Sorry, it is not possible to delete all non-frozen {what}.").into(),
+            );
         }
-        self.may_edit(&area(span.sheet_id, dimension, (range.start, Some(range.end))))?;
+        self.may_edit(&area(
+            span.sheet_id,
+            dimension,
+            (range.start, Some(range.end)),
+        ))?;
         self.shift(span.sheet_id, dimension, &Shift::Remove(range))?;
         Ok(json!({}))
     }
@@ -187,7 +196,11 @@ impl Turn<'_> {
         let span = read::<Delete>(body)?.range;
         let tab = self.grid(span.sheet_id)?;
         let (dimension, range) = span.within(tab).ok_or("The range is not on the grid.")?;
-        self.may_edit(&area(span.sheet_id, dimension, (range.start, Some(range.end))))?;
+        self.may_edit(&area(
+            span.sheet_id,
+            dimension,
+            (range.start, Some(range.end)),
+        ))?;
         let new = body.get("properties");
         let Some(tab) = self.book.tab_mut(span.sheet_id) else {
             return Ok(json!({}));

@@ -74,7 +74,11 @@ impl Turn<'_> {
         let tab = item.spot.tab();
         items.insert(item.id, item);
         if self.book.metadata_characters(tab) > BUDGET_CHARACTERS {
-            let whose = if tab.is_some() { "a sheet" } else { "a spreadsheet" };
+            let whose = if tab.is_some() {
+                "a sheet"
+            } else {
+                "a spreadsheet"
+            };
             return Err(format!(
                 "Developer metadata of {whose} cannot exceed {BUDGET_CHARACTERS} characters."
             )
@@ -86,7 +90,9 @@ impl Turn<'_> {
     fn select(&self, filter: Option<&Value>) -> Result<Vec<Item>, Fault> {
         let filter = filter.ok_or("A data filter must be specified.")?;
         if filter.get("a1Range").is_some() || filter.get("gridRange").is_some() {
-            return Err(Fault::Gap("this fake selects metadata by lookups only".to_owned()));
+            return Err(Fault::Gap(
+                "this fake selects metadata by lookups only".to_owned(),
+            ));
         }
         let lookup = filter.get("developerMetadataLookup");
         let lookup = lookup.ok_or("A data filter must be specified.")?;

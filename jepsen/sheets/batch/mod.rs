@@ -116,7 +116,9 @@ pub(crate) fn apply(
     dice: &mut Dice,
 ) -> Result<Outcome, Refusal> {
     if requests.is_empty() {
-        return Err(Refusal::Invalid("Must specify at least one request.".to_owned()));
+        return Err(Refusal::Invalid(
+            "Must specify at least one request.".to_owned(),
+        ));
     }
     if requests.len() > REQUESTS_MAX {
         let words = format!("Cannot exceed {REQUESTS_MAX} requests in a single batch");
@@ -132,7 +134,9 @@ pub(crate) fn apply(
     for (at, request) in requests.iter().enumerate() {
         let mut set = request.as_object().into_iter().flatten();
         let Some((name, body)) = set.find(|(_, body)| !body.is_null()) else {
-            return Err(Refusal::Invalid(format!("Invalid requests[{at}]: No request set.")));
+            return Err(Refusal::Invalid(format!(
+                "Invalid requests[{at}]: No request set."
+            )));
         };
         let reply = match turn.apply(name, body) {
             Ok(reply) => reply,
@@ -172,7 +176,9 @@ impl Turn<'_> {
             "updateSheetProperties" => self.update_sheet_properties(body),
             "addProtectedRange" => self.add_protected_range(body),
             "deleteProtectedRange" => self.delete_protected_range(body),
-            _ => Err(Fault::Gap("this fake does not know this request".to_owned())),
+            _ => Err(Fault::Gap(
+                "this fake does not know this request".to_owned(),
+            )),
         }
     }
 
@@ -184,9 +190,11 @@ impl Turn<'_> {
     fn may_edit(&self, area: &Area) -> Result<(), Fault> {
         let mut protected = self.book.protected.iter();
         if protected.any(|protected| protected.forbids(&self.caller.user, area)) {
-            return Err("You are trying to edit a protected cell or object. Please contact the \
+            return Err(
+                "You are trying to edit a protected cell or object. Please contact the \
                         spreadsheet owner to remove protection if you need to edit."
-                .into());
+                    .into(),
+            );
         }
         Ok(())
     }
@@ -208,11 +216,14 @@ impl Turn<'_> {
         let text = body.get("fields").and_then(Value::as_str);
         let text = text.unwrap_or_default();
         if text.is_empty() {
-            return Err("At least one field must be listed in 'fields'. (Use '*' to indicate all \
+            return Err(
+                "At least one field must be listed in 'fields'. (Use '*' to indicate all \
                         fields.)"
-                .into());
+                    .into(),
+            );
         }
-        let mask = mask::parse(text).map_err(|why| Fault::Words(format!("Invalid fields: {why}")))?;
+        let mask =
+            mask::parse(text).map_err(|why| Fault::Words(format!("Invalid fields: {why}")))?;
         let place = self.rules.schema.place(message);
         match place.and_then(|place| mask.stray(&self.rules.schema, place)) {
             Some(stray) => Err(format!("Invalid field: {stray}").into()),
@@ -235,7 +246,13 @@ pub(crate) fn heads(book: &Book, tab: &Tab) -> Vec<Head> {
     let head = |slot: &usize| {
         let spot = crate::book::metadata::Spot::Column(tab.id, *slot);
         let items = book.items.values().filter(|item| item.spot == spot);
-        let items = items.map(|item| (item.id, item.key.clone(), item.value.clone().unwrap_or_default()));
+        let items = items.map(|item| {
+            (
+                item.id,
+                item.key.clone(),
+                item.value.clone().unwrap_or_default(),
+            )
+        });
         Head {
             slot: *slot,
             header: tab.header(*slot),

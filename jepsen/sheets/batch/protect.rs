@@ -43,8 +43,15 @@ impl Turn<'_> {
     }
 
     pub(super) fn delete_protected_range(&mut self, body: &Value) -> Result<Value, Fault> {
-        let id = body.get("protectedRangeId").and_then(Value::as_i64).unwrap_or(0);
-        let found = self.book.protected.iter().position(|other| i64::from(other.id) == id);
+        let id = body
+            .get("protectedRangeId")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        let found = self
+            .book
+            .protected
+            .iter()
+            .position(|other| i64::from(other.id) == id);
         let found = found.ok_or_else(|| format!("No protected range with id: {id}"))?;
         if let Some(protected) = self.book.protected.get(found) {
             let area = protected.range.clone();

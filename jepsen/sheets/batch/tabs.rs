@@ -74,7 +74,9 @@ impl Turn<'_> {
             return Err("The sheet ID must be non-negative.".into());
         }
         if self.book.tab(id).is_some() {
-            return Err(format!("Sheet with id {id} already exists. Please use another id.").into());
+            return Err(
+                format!("Sheet with id {id} already exists. Please use another id.").into(),
+            );
         }
         let grid = new.grid_properties.unwrap_or_default();
         let rows = count(grid.row_count, ROWS_USUAL)?;
@@ -119,7 +121,9 @@ impl Turn<'_> {
         let id = self.sheet(new.sheet_id.unwrap_or(0))?.id;
         let is_named = |path: &[&str]| !mask.is_all() && mask.selects(path);
         if mask.is_all() {
-            return Err(Fault::Gap("this fake wants the properties named".to_owned()));
+            return Err(Fault::Gap(
+                "this fake wants the properties named".to_owned(),
+            ));
         }
         let title = new.title.filter(|_| is_named(&["title"]));
         if let Some(title) = &title {
@@ -141,7 +145,10 @@ impl Turn<'_> {
                 self.book.resize(id, dimension, wanted);
             }
         }
-        let frozen = (count(grid.frozen_row_count, 0)?, count(grid.frozen_column_count, 0)?);
+        let frozen = (
+            count(grid.frozen_row_count, 0)?,
+            count(grid.frozen_column_count, 0)?,
+        );
         if let Some(tab) = self.book.tab_mut(id) {
             if is_named(&["gridProperties", "frozenRowCount"]) {
                 if frozen.0 >= tab.rows.len() {
@@ -158,7 +165,8 @@ impl Turn<'_> {
             tab.title = title.unwrap_or_else(|| tab.title.clone());
             for name in OTHERS.into_iter().filter(|name| is_named(&[name])) {
                 let value = properties(body).get(name).cloned();
-                tab.others.insert(name.to_owned(), value.unwrap_or_default());
+                tab.others
+                    .insert(name.to_owned(), value.unwrap_or_default());
             }
             tab.others.retain(|_, value| !value.is_null());
         }

@@ -38,7 +38,10 @@ impl Book {
         let tab = tab.ok_or_else(unable)?;
         let (first, last) = match range.split_once(':') {
             Some((first, last)) => (corner(first), corner(last)),
-            None => (corner(range).filter(|c| c.column.is_some() && c.row.is_some()), corner(range)),
+            None => (
+                corner(range).filter(|c| c.column.is_some() && c.row.is_some()),
+                corner(range),
+            ),
         };
         let (first, last) = first.zip(last).ok_or_else(unable)?;
         let side = |a: Option<usize>, b: Option<usize>, len: usize| {
@@ -76,7 +79,9 @@ impl Rect {
 }
 
 fn unquoted(title: &str) -> String {
-    let inner = title.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
+    let inner = title
+        .strip_prefix('\'')
+        .and_then(|rest| rest.strip_suffix('\''));
     inner.map_or_else(|| title.to_owned(), |inner| inner.replace("''", "'"))
 }
 
@@ -139,7 +144,11 @@ mod tests {
 
     #[test]
     fn every_way_to_write_a_range_is_read() {
-        let first = |rows, columns| Rect { tab: 0, rows, columns };
+        let first = |rows, columns| Rect {
+            tab: 0,
+            rows,
+            columns,
+        };
         assert_eq!(rect("First!A1").unwrap(), first(0..1, 0..1));
         assert_eq!(rect("A1:b2").unwrap(), first(0..2, 0..2));
         assert_eq!(rect("first!A:B").unwrap(), first(0..100, 0..2));
@@ -147,16 +156,34 @@ mod tests {
         assert_eq!(rect("First!A2:B").unwrap(), first(1..100, 0..2));
         assert_eq!(rect("First!$AC$3:ZZ9999").unwrap(), first(2..100, 28..30));
         assert_eq!(rect("First").unwrap(), first(0..100, 0..30));
-        let whole = Rect { tab: 7, rows: 0..10, columns: 0..5 };
+        let whole = Rect {
+            tab: 7,
+            rows: 0..10,
+            columns: 0..5,
+        };
         assert_eq!(rect("'It''s a tab!'").unwrap(), whole);
-        let cell = Rect { tab: 7, rows: 1..2, columns: 1..2 };
+        let cell = Rect {
+            tab: 7,
+            rows: 1..2,
+            columns: 1..2,
+        };
         assert_eq!(rect("'It''s a tab!'!B2").unwrap(), cell);
     }
 
     #[test]
     fn what_is_no_range_is_told_in_googles_words() {
-        assert_eq!(rect("Nope!A1").unwrap_err(), "Unable to parse range: Nope!A1");
-        for bad in ["First!A0", "First!", "First!ABCD1", "First!1A", "First!A1:", "A"] {
+        assert_eq!(
+            rect("Nope!A1").unwrap_err(),
+            "Unable to parse range: Nope!A1"
+        );
+        for bad in [
+            "First!A0",
+            "First!",
+            "First!ABCD1",
+            "First!1A",
+            "First!A1:",
+            "A",
+        ] {
             assert!(rect(bad).unwrap_err().starts_with("Unable"), "{bad}");
         }
         let beyond = "Range (First!A101) exceeds grid limits. Max rows: 100, max columns: 30";
@@ -165,7 +192,10 @@ mod tests {
 
     #[test]
     fn columns_are_named_as_on_the_page() {
-        assert_eq!([0, 25, 26, 701, 702, 18_277].map(letters), ["A", "Z", "AA", "ZZ", "AAA", "ZZZ"]);
+        assert_eq!(
+            [0, 25, 26, 701, 702, 18_277].map(letters),
+            ["A", "Z", "AA", "ZZ", "AAA", "ZZZ"]
+        );
         let rect = rect("'It''s a tab!'!B2:C").unwrap();
         assert_eq!(rect.to_text("It's a tab!"), "'It''s a tab!'!B2:C10");
         assert_eq!(rect.to_text("Sheet1"), "Sheet1!B2:C10");

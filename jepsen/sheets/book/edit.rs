@@ -54,7 +54,11 @@ impl Tab {
                 let end = from.end.min(self.slots.len());
                 let moved = self.slots.drain(from.start.min(end)..end);
                 let moved = moved.collect::<Vec<_>>();
-                let to = if *to > from.start { to.saturating_sub(moved.len()) } else { *to };
+                let to = if *to > from.start {
+                    to.saturating_sub(moved.len())
+                } else {
+                    *to
+                };
                 let to = to.min(self.slots.len());
                 self.slots.splice(to..to, moved);
             }
@@ -74,7 +78,11 @@ impl Tab {
             Shift::Remove(range) => self.rows.remove(range.clone()),
             Shift::Move { from, to } => {
                 let moved = self.rows.remove(from.clone());
-                let to = if *to > from.start { to.saturating_sub(moved.len()) } else { *to };
+                let to = if *to > from.start {
+                    to.saturating_sub(moved.len())
+                } else {
+                    *to
+                };
                 self.rows.insert(to, moved);
                 Vec::new()
             }

@@ -60,9 +60,7 @@ impl Item {
 
     pub(crate) fn to_json(&self, book: &Book) -> Value {
         let mut location = json!({ "locationType": self.spot.kind() });
-        let dimension = |tab: i32, dimension: Dimension, at: usize| {
-            json!({"sheetId": tab, "dimension": dimension.name(), "startIndex": at, "endIndex": at + 1})
-        };
+        let dimension = |tab: i32, dimension: Dimension, at: usize| json!({"sheetId": tab, "dimension": dimension.name(), "startIndex": at, "endIndex": at + 1});
         match self.spot {
             Spot::Spreadsheet => location["spreadsheet"] = true.into(),
             Spot::Tab(tab) => location["sheetId"] = tab.into(),
@@ -154,9 +152,11 @@ impl Book {
                     .within(tab)
                     .ok_or("The dimension range is not on the grid.")?;
                 if range.len() != 1 {
-                    return Err("Developer metadata can only be associated with a single row or \
+                    return Err(
+                        "Developer metadata can only be associated with a single row or \
                                 column."
-                        .to_owned());
+                            .to_owned(),
+                    );
                 }
                 Ok(match dimension {
                     Dimension::Rows => Spot::Row(tab.id, range.start),
@@ -204,12 +204,22 @@ impl Lookup {
         let items = book.items.values().filter(|item| {
             item.is_seen_by(project)
                 && self.metadata_id.is_none_or(|id| id == item.id)
-                && self.metadata_key.as_ref().is_none_or(|key| *key == item.key)
-                && self.metadata_value.as_ref().is_none_or(|value| {
-                    value == item.value.as_deref().unwrap_or_default()
-                })
-                && self.visibility.as_ref().is_none_or(|v| *v == item.visibility)
-                && self.location_type.as_ref().is_none_or(|kind| kind == item.spot.kind())
+                && self
+                    .metadata_key
+                    .as_ref()
+                    .is_none_or(|key| *key == item.key)
+                && self
+                    .metadata_value
+                    .as_ref()
+                    .is_none_or(|value| value == item.value.as_deref().unwrap_or_default())
+                && self
+                    .visibility
+                    .as_ref()
+                    .is_none_or(|v| *v == item.visibility)
+                && self
+                    .location_type
+                    .as_ref()
+                    .is_none_or(|kind| kind == item.spot.kind())
                 && place.holds(item.spot)
         });
         items.cloned().collect()

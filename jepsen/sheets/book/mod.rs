@@ -100,7 +100,12 @@ impl Tab {
             }
         }
         let has_data = |row: &Row| row.has_data(|slot| is_live.get(slot) == Some(&true));
-        let blank = self.rows.iter().rev().take_while(|row| !has_data(row)).count();
+        let blank = self
+            .rows
+            .iter()
+            .rev()
+            .take_while(|row| !has_data(row))
+            .count();
         self.rows.len() - blank
     }
 

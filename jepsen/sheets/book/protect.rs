@@ -61,9 +61,7 @@ impl Area {
     }
 
     pub(crate) fn touches(&self, other: &Self) -> bool {
-        self.tab == other.tab
-            && touch(self.rows, other.rows)
-            && touch(self.columns, other.columns)
+        self.tab == other.tab && touch(self.rows, other.rows) && touch(self.columns, other.columns)
     }
 
     /// `false`: nothing of it is left.

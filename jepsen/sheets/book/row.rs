@@ -211,7 +211,16 @@ mod tests {
 
     #[test]
     fn data_is_looked_for_in_the_slots_that_are_still_there() {
-        let row = Row::new(&[]).with([(3, text("")), (1, Cell { content: Content::Blank, style: 2 })]);
+        let row = Row::new(&[]).with([
+            (3, text("")),
+            (
+                1,
+                Cell {
+                    content: Content::Blank,
+                    style: 2,
+                },
+            ),
+        ]);
         assert!(row.has_data(|_| true));
         assert!(!row.has_data(|slot| slot != 3));
         assert_eq!(row.ordered(&[3, 0]), [text(""), Cell::default()]);

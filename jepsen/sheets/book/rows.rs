@@ -60,13 +60,18 @@ impl Rows {
     pub(crate) fn range(&self, range: Range<usize>) -> impl Iterator<Item = (usize, &Row)> {
         let (first, skip) = self.find(range.start).unwrap_or_default();
         let count = range.end.min(self.len).saturating_sub(range.start);
-        let rows = self.pieces.iter().skip(first).flat_map(|piece| piece.iter());
+        let rows = self
+            .pieces
+            .iter()
+            .skip(first)
+            .flat_map(|piece| piece.iter());
         (range.start..).zip(rows.skip(skip).take(count))
     }
 
     pub(crate) fn insert(&mut self, at: usize, rows: Vec<Row>) {
+        let found = self.find(at.min(self.len));
         self.len += rows.len();
-        let whole = match self.find(at.min(self.len - rows.len())) {
+        let whole = match found {
             // The last piece is filled up first, as appending one by one would do.
             Some((piece, place)) => {
                 let Some(found) = self.pieces.get_mut(piece) else {
@@ -84,7 +89,9 @@ impl Rows {
             None => (0, rows),
         };
         let (place, rows) = whole;
-        let pieces = rows.chunks(PIECE_ROWS_MAX).map(|rows| Arc::new(rows.to_vec()));
+        let pieces = rows
+            .chunks(PIECE_ROWS_MAX)
+            .map(|rows| Arc::new(rows.to_vec()));
         let end = (place + 1).min(self.pieces.len());
         self.pieces.splice(place..end, pieces.collect::<Vec<_>>());
     }
@@ -123,7 +130,11 @@ mod tests {
 
     fn numbers(rows: &Rows) -> Vec<u32> {
         let number = |row: &Row| match row.cell(0).content {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a test")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a test"
+            )]
             Content::Number(number) => number as u32,
             _ => u32::MAX,
         };
@@ -172,7 +183,9 @@ mod tests {
         assert_eq!((copy.len(), rows.len()), (3000, 2991));
         assert!(!copy.get(1500).unwrap().has_data(|_| true));
         let shared = copy.pieces.iter().filter(|piece| {
-            rows.pieces.iter().any(|other| std::sync::Arc::ptr_eq(piece, other))
+            rows.pieces
+                .iter()
+                .any(|other| std::sync::Arc::ptr_eq(piece, other))
         });
         assert!(shared.count() >= 3, "a change copies only what it touches");
     }

@@ -5,10 +5,16 @@ use std::ops::Range;
 /// Rows or columns inserted, removed or moved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Shift {
-    Insert { at: usize, count: usize },
+    Insert {
+        at: usize,
+        count: usize,
+    },
     Remove(Range<usize>),
     /// `to` is counted before anything is moved, and lies outside of what is moved.
-    Move { from: Range<usize>, to: usize },
+    Move {
+        from: Range<usize>,
+        to: usize,
+    },
 }
 
 impl Shift {
@@ -20,12 +26,24 @@ impl Shift {
             Self::Remove(range) if place >= range.end => Some(place - range.len()),
             Self::Remove(_) => Some(place),
             Self::Move { from, to } => {
-                let start = if *to > from.start { to - from.len() } else { *to };
+                let start = if *to > from.start {
+                    to - from.len()
+                } else {
+                    *to
+                };
                 if from.contains(&place) {
                     return Some(place - from.start + start);
                 }
-                let left = if place >= from.end { place - from.len() } else { place };
-                Some(if left >= start { left + from.len() } else { left })
+                let left = if place >= from.end {
+                    place - from.len()
+                } else {
+                    place
+                };
+                Some(if left >= start {
+                    left + from.len()
+                } else {
+                    left
+                })
             }
         }
     }
@@ -38,7 +56,8 @@ impl Shift {
     ) -> Option<(usize, Option<usize>)> {
         match self {
             Self::Insert { at, count } => {
-                let moved = |place: usize, is_moved: bool| if is_moved { place + count } else { place };
+                let moved =
+                    |place: usize, is_moved: bool| if is_moved { place + count } else { place };
                 // What is inserted right before it does not belong to it, nor what is right behind.
                 let start = if start == 0 && *at == 0 && end.is_none() {
                     0
@@ -81,7 +100,11 @@ mod tests {
             }
             Shift::Move { from, to } => {
                 let moved = list.drain(from.clone()).collect::<Vec<_>>();
-                let at = if *to > from.start { to - from.len() } else { *to };
+                let at = if *to > from.start {
+                    to - from.len()
+                } else {
+                    *to
+                };
                 list.splice(at..at, moved);
             }
         }

@@ -142,7 +142,11 @@ impl Book {
             let end = cells.iter().rposition(|cell| *cell != Cell::default());
             let cells = cells.into_iter().take(end.map_or(0, |end| end + 1));
             let cells = cells.map(|cell| self.show_cell(cell)).collect::<Vec<_>>();
-            if cells.is_empty() { json!({}) } else { json!({ "values": cells }) }
+            if cells.is_empty() {
+                json!({})
+            } else {
+                json!({ "values": cells })
+            }
         });
         let mut rows = rows.collect::<Vec<_>>();
         let end = rows.iter().rposition(|row| *row != json!({}));

@@ -113,7 +113,10 @@ mod tests {
             (true, [0.0, 2.0, 3.0, 4.0, 5.0, 1.0]),
         ] {
             let mut tab = tab(&CONTENTS);
-            let order = Order { column: 0, is_descending };
+            let order = Order {
+                column: 0,
+                is_descending,
+            };
             tab.sort(1..99, 0..2, &[order]);
             assert_eq!(second(&tab), numbers(expected));
         }
@@ -122,9 +125,21 @@ mod tests {
     #[test]
     fn a_part_of_the_columns_is_sorted_alone() {
         let mut tab = tab(&CONTENTS);
-        let order = Order { column: 0, is_descending: false };
+        let order = Order {
+            column: 0,
+            is_descending: false,
+        };
         tab.sort(1..6, 0..1, &[order]);
-        assert_eq!(tab.rows.get(1).unwrap().cell(0).content, Content::Number(10.0));
-        assert_eq!(second(&tab), (0..6).map(f64::from).map(Content::Number).collect::<Vec<_>>());
+        assert_eq!(
+            tab.rows.get(1).unwrap().cell(0).content,
+            Content::Number(10.0)
+        );
+        assert_eq!(
+            second(&tab),
+            (0..6)
+                .map(f64::from)
+                .map(Content::Number)
+                .collect::<Vec<_>>()
+        );
     }
 }

@@ -42,7 +42,9 @@ impl Book {
 
     /// The pattern of a style that shows numbers as dates or times.
     pub(crate) fn date_pattern(&self, style: u32) -> Option<String> {
-        let format = self.style_at(style)?.pointer("/userEnteredFormat/numberFormat")?;
+        let format = self
+            .style_at(style)?
+            .pointer("/userEnteredFormat/numberFormat")?;
         let usual = match format.get("type")?.as_str()? {
             "DATE" => "yyyy-mm-dd",
             "TIME" => "hh:mm:ss",
@@ -67,7 +69,13 @@ fn moment(serial: f64, pattern: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let same = rest.find(|c| c != first).unwrap_or(rest.len());
         let (token, after) = rest.split_at(same);
-        let two = |number: i64| if token.len() > 1 { format!("{number:02}") } else { number.to_string() };
+        let two = |number: i64| {
+            if token.len() > 1 {
+                format!("{number:02}")
+            } else {
+                number.to_string()
+            }
+        };
         let before_seconds = after.trim_start_matches([':', ' ']).starts_with('s');
         out += &match first {
             'y' if token.len() == 2 => format!("{:02}", year % 100),
@@ -78,7 +86,10 @@ fn moment(serial: f64, pattern: &str) -> String {
             'd' => two(day),
             'h' | 'H' => two(hour),
             's' => two(second),
-            '0' => format!("{:03}", of_day % 1000).chars().take(token.len()).collect(),
+            '0' => format!("{:03}", of_day % 1000)
+                .chars()
+                .take(token.len())
+                .collect(),
             _ => token.replace(['"', '\\'], ""),
         };
         is_time = match first {
@@ -99,7 +110,11 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     (year, month, day)
 }
@@ -112,8 +127,11 @@ mod tests {
     fn serial_numbers_are_dates() {
         assert_eq!(moment(2.5, "yyyy-mm-dd hh:mm:ss"), "1900-01-01 12:00:00");
         assert_eq!(moment(46_352.5, "d.m.yy h:mm"), "26.11.26 12:00");
-        assert_eq!(moment(46_352.999_999_9, "yyyy-MM-dd"), "2026-11-27");
-        assert_eq!(moment(0.0, "yyyy-mm-dd hh:mm:ss.000"), "1899-12-30 00:00:00.000");
+        assert_eq!(moment(46_352.999_999_999_9, "yyyy-MM-dd"), "2026-11-27");
+        assert_eq!(
+            moment(0.0, "yyyy-mm-dd hh:mm:ss.000"),
+            "1899-12-30 00:00:00.000"
+        );
         assert_eq!(moment(60.0, "yyyy-mm-dd"), "1900-02-28");
     }
 

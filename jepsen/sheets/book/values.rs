@@ -22,7 +22,9 @@ impl Book {
         let slots = tab.slots.get(rect.columns.clone()).unwrap_or_default();
         let rows = tab.rows.range(rect.rows.clone()).map(|(_, row)| {
             let cells = row.ordered(slots).into_iter();
-            cells.map(|cell| self.value(cell, render)).collect::<Vec<_>>()
+            cells
+                .map(|cell| self.value(cell, render))
+                .collect::<Vec<_>>()
         });
         let mut lines = rows.collect::<Vec<_>>();
         if by_column {
@@ -33,7 +35,11 @@ impl Book {
                 })
                 .collect();
         }
-        cut(&mut lines, |line| line.is_empty(), |line| cut(line, |value| *value == "", |_| ()));
+        cut(
+            &mut lines,
+            |line| line.is_empty(),
+            |line| cut(line, |value| *value == "", |_| ()),
+        );
         let dimension = if by_column { "COLUMNS" } else { "ROWS" };
         let mut range = json!({"range": rect.to_text(&tab.title), "majorDimension": dimension});
         if !lines.is_empty() {

@@ -34,25 +34,111 @@ enum Which {
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 enum Deed {
-    Sort { tab: Which, by: Column, #[serde(default)] descending: bool, #[serde(default)] from: Option<usize> },
-    InsertRows { tab: Which, at: usize, #[serde(default = "one")] count: usize },
-    DeleteRows { tab: Which, at: usize, #[serde(default = "one")] count: usize },
-    MoveRows { tab: Which, from: usize, #[serde(default = "one")] count: usize, to: usize },
-    InsertColumns { tab: Which, at: Column, #[serde(default = "one")] count: usize },
-    DeleteColumns { tab: Which, at: Column, #[serde(default = "one")] count: usize },
-    MoveColumns { tab: Which, from: Column, #[serde(default = "one")] count: usize, to: Column },
-    RenameHeader { tab: Which, column: Column, to: String },
-    SetCell { tab: Which, row: usize, column: Column, value: Value },
-    Resize { tab: Which, rows: usize, columns: usize },
-    AddTab { title: String, #[serde(default)] id: Option<i32> },
-    RenameTab { tab: Which, to: String },
-    DeleteTab { tab: Which },
-    RestoreTab { id: i32 },
-    DeleteMetadata { #[serde(default)] id: Option<i32>, #[serde(default)] key: Option<String> },
-    SetMetadata { id: i32, value: String },
-    Protect { tab: Which, #[serde(default)] columns: Option<(usize, usize)>, #[serde(default)] rows: Option<(usize, usize)>, #[serde(default)] warning: bool },
-    Unprotect { tab: Which },
-    Restore { #[serde(default)] revision: Option<u64>, #[serde(default)] back: Option<u64> },
+    Sort {
+        tab: Which,
+        by: Column,
+        #[serde(default)]
+        descending: bool,
+        #[serde(default)]
+        from: Option<usize>,
+    },
+    InsertRows {
+        tab: Which,
+        at: usize,
+        #[serde(default = "one")]
+        count: usize,
+    },
+    DeleteRows {
+        tab: Which,
+        at: usize,
+        #[serde(default = "one")]
+        count: usize,
+    },
+    MoveRows {
+        tab: Which,
+        from: usize,
+        #[serde(default = "one")]
+        count: usize,
+        to: usize,
+    },
+    InsertColumns {
+        tab: Which,
+        at: Column,
+        #[serde(default = "one")]
+        count: usize,
+    },
+    DeleteColumns {
+        tab: Which,
+        at: Column,
+        #[serde(default = "one")]
+        count: usize,
+    },
+    MoveColumns {
+        tab: Which,
+        from: Column,
+        #[serde(default = "one")]
+        count: usize,
+        to: Column,
+    },
+    RenameHeader {
+        tab: Which,
+        column: Column,
+        to: String,
+    },
+    SetCell {
+        tab: Which,
+        row: usize,
+        column: Column,
+        value: Value,
+    },
+    Resize {
+        tab: Which,
+        rows: usize,
+        columns: usize,
+    },
+    AddTab {
+        title: String,
+        #[serde(default)]
+        id: Option<i32>,
+    },
+    RenameTab {
+        tab: Which,
+        to: String,
+    },
+    DeleteTab {
+        tab: Which,
+    },
+    RestoreTab {
+        id: i32,
+    },
+    DeleteMetadata {
+        #[serde(default)]
+        id: Option<i32>,
+        #[serde(default)]
+        key: Option<String>,
+    },
+    SetMetadata {
+        id: i32,
+        value: String,
+    },
+    Protect {
+        tab: Which,
+        #[serde(default)]
+        columns: Option<(usize, usize)>,
+        #[serde(default)]
+        rows: Option<(usize, usize)>,
+        #[serde(default)]
+        warning: bool,
+    },
+    Unprotect {
+        tab: Which,
+    },
+    Restore {
+        #[serde(default)]
+        revision: Option<u64>,
+        #[serde(default)]
+        back: Option<u64>,
+    },
 }
 
 fn one() -> usize {
@@ -67,7 +153,10 @@ pub(super) fn does(fake: &Fake, id: &str, body: &Value) -> anyhow::Result<Value>
     let world = &mut *fake.world();
     let metadata = world.settings.restored_metadata;
     let new_id = world.dice.id();
-    let shelf = world.shelves.get(id).with_context(|| format!("no spreadsheet {id}"))?;
+    let shelf = world
+        .shelves
+        .get(id)
+        .with_context(|| format!("no spreadsheet {id}"))?;
     let now = shelf.now();
     let mut outcome = Outcome::default();
     let book = match deed {
@@ -85,7 +174,10 @@ pub(super) fn does(fake: &Fake, id: &str, body: &Value) -> anyhow::Result<Value>
         }
         deed => {
             let mut book = (*now.book).clone();
-            let mut hand = Hand { book: &mut book, outcome: &mut outcome };
+            let mut hand = Hand {
+                book: &mut book,
+                outcome: &mut outcome,
+            };
             hand.acts(deed, new_id)?;
             book
         }
@@ -123,12 +215,20 @@ impl Hand<'_> {
 
     fn acts(&mut self, deed: Deed, new_id: i32) -> anyhow::Result<()> {
         match deed {
-            Deed::Sort { tab, by, descending, from } => {
+            Deed::Sort {
+                tab,
+                by,
+                descending,
+                from,
+            } => {
                 let column = self.column(&tab, &by)?;
                 let found = self.tab(&tab)?;
                 let from = from.unwrap_or(found.frozen_rows.max(1));
                 let (id, rows, columns) = (found.id, from..found.rows.len(), 0..found.columns());
-                let order = Order { column, is_descending: descending };
+                let order = Order {
+                    column,
+                    is_descending: descending,
+                };
                 self.change(id).sort(rows, columns, &[order]);
                 Ok(())
             }
@@ -138,7 +238,12 @@ impl Hand<'_> {
             Deed::DeleteRows { tab, at, count } => {
                 self.shift(&tab, Dimension::Rows, Shift::Remove(at..at + count))
             }
-            Deed::MoveRows { tab, from, count, to } => {
+            Deed::MoveRows {
+                tab,
+                from,
+                count,
+                to,
+            } => {
                 let from = from..from + count;
                 self.shift(&tab, Dimension::Rows, Shift::Move { from, to })
             }
@@ -150,7 +255,12 @@ impl Hand<'_> {
                 let at = self.column(&tab, &at)?;
                 self.shift(&tab, Dimension::Columns, Shift::Remove(at..at + count))
             }
-            Deed::MoveColumns { tab, from, count, to } => {
+            Deed::MoveColumns {
+                tab,
+                from,
+                count,
+                to,
+            } => {
                 let (from, to) = (self.column(&tab, &from)?, self.column(&tab, &to)?);
                 let from = from..from + count;
                 self.shift(&tab, Dimension::Columns, Shift::Move { from, to })
@@ -159,7 +269,12 @@ impl Hand<'_> {
                 let column = self.column(&tab, &column)?;
                 self.write(&tab, (0, column), &to.into())
             }
-            Deed::SetCell { tab, row, column, value } => {
+            Deed::SetCell {
+                tab,
+                row,
+                column,
+                value,
+            } => {
                 let column = self.column(&tab, &column)?;
                 self.write(&tab, (row, column), &value)
             }
@@ -179,7 +294,9 @@ impl Hand<'_> {
                 let id = id.unwrap_or(new_id);
                 ensure!(self.book.tab(id).is_none(), "tab {id} is there");
                 ensure!(self.book.titled(&title).is_none(), "tab {title} is there");
-                self.book.tabs.push(Arc::new(Tab::new(id, &title, 1000, 26)));
+                self.book
+                    .tabs
+                    .push(Arc::new(Tab::new(id, &title, 1000, 26)));
             }
             Deed::RenameTab { tab, to } => {
                 ensure!(self.book.titled(&to).is_none(), "tab {to} is there");
@@ -194,14 +311,20 @@ impl Hand<'_> {
             Deed::DeleteMetadata { id, key } => {
                 ensure!(id.is_some() || key.is_some(), "id or key");
                 Arc::make_mut(&mut self.book.items).retain(|own, item| {
-                    id.is_some_and(|id| id != *own) || key.as_ref().is_some_and(|key| *key != item.key)
+                    id.is_some_and(|id| id != *own)
+                        || key.as_ref().is_some_and(|key| *key != item.key)
                 });
             }
             Deed::SetMetadata { id, value } => {
                 let item = Arc::make_mut(&mut self.book.items).get_mut(&id);
                 item.with_context(|| format!("no metadata {id}"))?.value = Some(value);
             }
-            Deed::Protect { tab, columns, rows, warning } => {
+            Deed::Protect {
+                tab,
+                columns,
+                rows,
+                warning,
+            } => {
                 let side = |side: Option<(usize, usize)>| {
                     side.map_or((0, None), |(start, end)| (start, Some(end)))
                 };
@@ -220,7 +343,9 @@ impl Hand<'_> {
             }
             Deed::Unprotect { tab } => {
                 let id = self.tab(&tab)?.id;
-                self.book.protected.retain(|protected| protected.range.tab != id);
+                self.book
+                    .protected
+                    .retain(|protected| protected.range.tab != id);
             }
             other => bail!("{other:?} was done before"),
         }
@@ -232,7 +357,8 @@ impl Hand<'_> {
         assert!(self.book.tab(id).is_some(), "tab {id} was found");
         let place = self.book.tabs.iter().position(|tab| tab.id == id);
         let tab = self.book.tabs.iter_mut().nth(place.unwrap_or_default());
-        tab.map(Arc::make_mut).unwrap_or_else(|| unreachable!("tab {id} was found"))
+        tab.map(Arc::make_mut)
+            .unwrap_or_else(|| unreachable!("tab {id} was found"))
     }
 
     fn shift(&mut self, tab: &Which, dimension: Dimension, shift: Shift) -> anyhow::Result<()> {
@@ -242,7 +368,10 @@ impl Hand<'_> {
             Shift::Insert { at, count } => *at <= len && *count > 0,
             Shift::Remove(range) => !range.is_empty() && range.end <= len && range.len() < len,
             Shift::Move { from, to } => {
-                !from.is_empty() && from.end <= len && *to <= len && !(from.start..=from.end).contains(to)
+                !from.is_empty()
+                    && from.end <= len
+                    && *to <= len
+                    && !(from.start..=from.end).contains(to)
             }
         };
         ensure!(is_possible, "{shift:?} is not possible: there are {len}");
@@ -252,7 +381,13 @@ impl Hand<'_> {
             && !rows.is_empty()
         {
             let (tab, row) = (id, range.start);
-            self.outcome.removed.push(Moved { tab, title, row, heads, rows });
+            self.outcome.removed.push(Moved {
+                tab,
+                title,
+                row,
+                heads,
+                rows,
+            });
         }
         Ok(())
     }

@@ -82,7 +82,9 @@ async fn told(fake: &Fake, asked: &Asked) -> anyhow::Result<Answer> {
             done(json!({"removed": fake.world().tokens.revoke(email)}))
         }
         ("POST", ["tokens", "expire"]) => {
-            fake.world().tokens.expire(body.get("user").and_then(Value::as_str));
+            fake.world()
+                .tokens
+                .expire(body.get("user").and_then(Value::as_str));
             done(json!({}))
         }
         ("POST", ["listen"]) => {
@@ -93,7 +95,10 @@ async fn told(fake: &Fake, asked: &Asked) -> anyhow::Result<Answer> {
         ("GET", ["journal"]) => done(journal_page(fake, &asked.query)),
         ("GET", ["calls"]) => done(calls(fake, &asked.query)),
         ("GET", ["quota"]) => done(fake.world().quota.to_json()),
-        _ => Ok(Answer::json(404, json!({"error": "there is nothing here; see README.md"}))),
+        _ => Ok(Answer::json(
+            404,
+            json!({"error": "there is nothing here; see README.md"}),
+        )),
     }
 }
 
@@ -107,13 +112,19 @@ pub(crate) fn make(fake: &Fake, body: &Value) -> anyhow::Result<Value> {
     let usual = json!([{}]);
     let tabs = body.get("tabs").unwrap_or(&usual).as_array().cloned();
     for (place, tab) in (0..).zip(tabs.unwrap_or_default()) {
-        let number = |name: &str, usual: u64| tab.get(name).and_then(Value::as_u64).unwrap_or(usual);
+        let number =
+            |name: &str, usual: u64| tab.get(name).and_then(Value::as_u64).unwrap_or(usual);
         // The first tab of a new spreadsheet has the id 0.
         let own = i32::try_from(number("sheetId", if place == 0 { 0 } else { 1000 + place }))?;
         let usual = format!("Sheet{}", place + 1);
         let title = tab.get("title").and_then(Value::as_str).unwrap_or(&usual);
         let (rows, columns) = (number("rows", 1000), number("columns", 26));
-        let tab = Tab::new(own, title, usize::try_from(rows)?, usize::try_from(columns)?);
+        let tab = Tab::new(
+            own,
+            title,
+            usize::try_from(rows)?,
+            usize::try_from(columns)?,
+        );
         anyhow::ensure!(book.tab(own).is_none(), "two tabs with one id");
         book.tabs.push(Arc::new(tab));
     }
@@ -133,7 +144,10 @@ pub(crate) fn make(fake: &Fake, body: &Value) -> anyhow::Result<Value> {
 }
 
 fn share(fake: &Fake, id: &str, is_shared: bool, body: &Value) -> anyhow::Result<Value> {
-    let email = body.get("with").and_then(Value::as_str).unwrap_or(&fake.email);
+    let email = body
+        .get("with")
+        .and_then(Value::as_str)
+        .unwrap_or(&fake.email);
     let mut world = fake.world();
     let Some(shelf) = world.shelves.get_mut(id) else {
         anyhow::bail!("no spreadsheet {id}");
@@ -160,7 +174,10 @@ async fn credentials(fake: &Fake, body: &Value) -> anyhow::Result<Answer> {
 }
 
 fn number(query: &HashMap<String, String>, name: &str, usual: usize) -> usize {
-    query.get(name).and_then(|text| text.parse().ok()).unwrap_or(usual)
+    query
+        .get(name)
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
 }
 
 fn journal_page(fake: &Fake, query: &HashMap<String, String>) -> Value {
@@ -230,15 +247,20 @@ fn read(
         anyhow::bail!("no tab {tab}");
     };
     let from = number(query, "from", 0);
-    let rows = tab.rows.range(from..from.saturating_add(number(query, "limit", 10_000)));
+    let rows = tab
+        .rows
+        .range(from..from.saturating_add(number(query, "limit", 10_000)));
     let rows = rows.map(|(_, row)| {
         let cells = row.ordered(&tab.slots).into_iter();
-        cells.map(|cell| journal::value(cell.content)).collect::<Value>()
+        cells
+            .map(|cell| journal::value(cell.content))
+            .collect::<Value>()
     });
     let heads = batch::heads(&book, tab).into_iter();
     let columns = heads.map(|head| {
         let metadata = head.metadata.into_iter();
-        let metadata = metadata.map(|(id, key, value)| json!({"id": id, "key": key, "value": value}));
+        let metadata =
+            metadata.map(|(id, key, value)| json!({"id": id, "key": key, "value": value}));
         json!({"header": head.header, "metadata": metadata.collect::<Value>()})
     });
     Ok(json!({

@@ -26,18 +26,29 @@ pub(super) fn tabs(fake: &Fake) -> Answer {
 fn fragment(fake: &Fake) -> String {
     let (books, calls) = {
         let world = fake.world();
-        let books = world.shelves.values().map(|shelf| (shelf.now(), shelf.shared.clone()));
+        let books = world
+            .shelves
+            .values()
+            .map(|shelf| (shelf.now(), shelf.shared.clone()));
         (books.collect::<Vec<_>>(), world.calls_begun)
     };
     let mut html = String::new();
     let email = escaped(&fake.email);
-    write!(html, "<p>Calls of the API so far: {calls}. Share spreadsheets with <b>{email}</b>.</p>").ok();
+    write!(
+        html,
+        "<p>Calls of the API so far: {calls}. Share spreadsheets with <b>{email}</b>.</p>"
+    )
+    .ok();
     if books.is_empty() {
         html += "<p>No spreadsheet yet: make one with <code>POST /spreadsheets</code>.</p>";
     }
     for (version, shared) in books {
         let book = &version.book;
-        let shared = if shared.is_empty() { "shared with nobody" } else { "shared" };
+        let shared = if shared.is_empty() {
+            "shared with nobody"
+        } else {
+            "shared"
+        };
         write!(
             html,
             "<h2>{} <small>{} · version {} · {} cells · {shared}</small></h2>",
@@ -59,14 +70,26 @@ fn table(html: &mut String, book: &Book, tab: &Tab) {
     let filled = tab.filled();
     let title = escaped(&tab.title);
     let count = filled.saturating_sub(1);
-    write!(html, "<h3>{title} <small>{count} rows below the header</small></h3><div><table><tr><th></th>").ok();
-    let slots = tab.slots.iter().take(COLUMNS_SHOWN).copied().collect::<Vec<_>>();
+    write!(
+        html,
+        "<h3>{title} <small>{count} rows below the header</small></h3><div><table><tr><th></th>"
+    )
+    .ok();
+    let slots = tab
+        .slots
+        .iter()
+        .take(COLUMNS_SHOWN)
+        .copied()
+        .collect::<Vec<_>>();
     for column in 0..slots.len() {
         write!(html, "<th>{}</th>", a1::letters(column)).ok();
     }
     *html += "</tr>";
     let first = filled.saturating_sub(ROWS_SHOWN).max(1);
-    let rows = tab.rows.range(0..1).chain(tab.rows.range(first..filled.max(first)));
+    let rows = tab
+        .rows
+        .range(0..1)
+        .chain(tab.rows.range(first..filled.max(first)));
     for (place, row) in rows {
         let kind = if place == 0 { " class=head" } else { "" };
         write!(html, "<tr{kind}><th>{}</th>", place + 1).ok();
@@ -80,14 +103,21 @@ fn table(html: &mut String, book: &Book, tab: &Tab) {
         if place == 0 && first > 1 {
             let hidden = first - 1;
             let width = slots.len() + 1;
-            write!(html, "<tr><th colspan={width}>… {hidden} rows before these …</th></tr>").ok();
+            write!(
+                html,
+                "<tr><th colspan={width}>… {hidden} rows before these …</th></tr>"
+            )
+            .ok();
         }
     }
     *html += "</table></div>";
 }
 
 fn escaped(text: &str) -> String {
-    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    let text = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
     text.replace('"', "&quot;").replace('\'', "&#39;")
 }
 
@@ -98,6 +128,9 @@ mod tests {
     #[test]
     fn markup_is_shown_and_not_obeyed() {
         let shown = escaped("<img src=x onerror=\"a('b')\">&");
-        assert_eq!(shown, "&lt;img src=x onerror=&quot;a(&#39;b&#39;)&quot;&gt;&amp;");
+        assert_eq!(
+            shown,
+            "&lt;img src=x onerror=&quot;a(&#39;b&#39;)&quot;&gt;&amp;"
+        );
     }
 }

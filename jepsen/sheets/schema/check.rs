@@ -143,7 +143,9 @@ impl Checker<'_> {
             self.within(&snake(name), |checker| {
                 if is_read_only {
                     let path = checker.path.clone();
-                    checker.add(format!("Invalid value at '{path}': the field is read-only."));
+                    checker.add(format!(
+                        "Invalid value at '{path}': the field is read-only."
+                    ));
                 }
                 checker.value(&field.kind, value);
             });
@@ -155,9 +157,9 @@ impl Checker<'_> {
         let Some((_, union)) = UNIONS.iter().find(|(of, _)| *of == name) else {
             return;
         };
-        let set = members.iter().filter(|(name, value)| {
-            !value.is_null() && !OUTSIDE_UNIONS.contains(&name.as_str())
-        });
+        let set = members
+            .iter()
+            .filter(|(name, value)| !value.is_null() && !OUTSIDE_UNIONS.contains(&name.as_str()));
         for (second, _) in set.skip(1) {
             let path = self.path.clone();
             self.add(format!(

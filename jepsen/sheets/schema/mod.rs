@@ -81,8 +81,7 @@ impl Schema {
             .with_context(|| format!("cannot read {}", path.display()))?;
         let document = serde_json::from_str(&text)
             .with_context(|| format!("{} is not JSON", path.display()))?;
-        Self::new(&document)
-            .with_context(|| format!("{} is no discovery document", path.display()))
+        Self::new(&document).with_context(|| format!("{} is no discovery document", path.display()))
     }
 
     pub(crate) fn new(document: &Value) -> anyhow::Result<Self> {
@@ -160,7 +159,8 @@ impl Schema {
                 Some(Kind::Message(place)) => self.omit_zeros(*place, value),
                 Some(Kind::List(inner)) => {
                     if let (Kind::Message(place), Some(list)) = (&**inner, value.as_array_mut()) {
-                        list.iter_mut().for_each(|value| self.omit_zeros(*place, value));
+                        list.iter_mut()
+                            .for_each(|value| self.omit_zeros(*place, value));
                     }
                 }
                 _ => {}
@@ -212,11 +212,15 @@ fn parameters(
 
 fn kind(schema: &Value, places: &HashMap<String, usize>, path: &str) -> anyhow::Result<Kind> {
     if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-        let place = places.get(name).with_context(|| format!("no type {name}"))?;
+        let place = places
+            .get(name)
+            .with_context(|| format!("no type {name}"))?;
         return Ok(Kind::Message(*place));
     }
     let inner = |name: &str| {
-        let schema = schema.get(name).with_context(|| format!("no {name} in {path}"))?;
+        let schema = schema
+            .get(name)
+            .with_context(|| format!("no {name} in {path}"))?;
         Ok::<_, anyhow::Error>(Box::new(kind(schema, places, path)?))
     };
     let values = schema.get("enum").and_then(Value::as_array);

@@ -11,11 +11,12 @@ use serde_json::value::RawValue;
 use super::super::row::{Row, add_member};
 use super::api::{Cell, Pattern};
 use super::layout::{Column, FIRST, Layout};
+use super::mark::Mark;
 use super::names::Names;
 use super::plan::Plan;
 use super::settings::{Kind, OnDeleted, ReceivedAt, Settings};
 use super::values::{self, Style};
-use crate::record::Record;
+use crate::record::{Position, Record};
 use crate::sink::Batch;
 
 /// Members get columns of their own until there are this many.
@@ -76,15 +77,35 @@ impl<'a> Draft<'a> {
     /// One request that brings as much of `batch` as fits. Where people have deleted columns and
     /// want to decide about it: their headers.
     pub(super) fn plan(
-        mut self,
+        self,
         batch: &Batch,
         caps: Caps,
         (has_guards, attempt): (bool, u32),
     ) -> Result<Plan, Vec<String>> {
         if batch.records.is_empty() {
-            let mark = super::mark::Mark::new(self.layout.mark.life, batch.upto);
+            let mark = Mark::new(self.layout.mark.life, batch.upto);
             return Ok(Plan::cursor_only(self.names, self.layout, mark));
         }
+        self.compose(batch, caps, None, (has_guards, attempt))
+    }
+
+    /// The same for rows that were passed before: the cursor stays where it is, at `at`.
+    pub(super) fn plan_at(
+        self,
+        batch: &Batch,
+        caps: Caps,
+        (at, attempt): (Position, u32),
+    ) -> Result<Plan, Vec<String>> {
+        self.compose(batch, caps, Some(at), (true, attempt))
+    }
+
+    fn compose(
+        mut self,
+        batch: &Batch,
+        caps: Caps,
+        at: Option<Position>,
+        (has_guards, attempt): (bool, u32),
+    ) -> Result<Plan, Vec<String>> {
         for column in FIRST {
             self.place(column);
         }
@@ -100,6 +121,7 @@ impl<'a> Draft<'a> {
             Some(last) if count < batch.records.len() => last.position,
             _ => batch.upto,
         };
+        let upto = at.unwrap_or(upto);
         let mut plan = Plan::guarded(self.names, self.layout, upto, has_guards);
         plan.widen(self.names, &self.made, self.is_serial(), attempt);
         for column in &self.made {
