@@ -27,7 +27,7 @@ pub enum Item {
     /// What may be submitted.
     Form(Box<Definition>),
     /// Where it goes.
-    Task(TaskDefinition),
+    Task(Box<TaskDefinition>),
 }
 
 /// The files of `deploy/forms` and `deploy/tasks`, as they were at build time.
@@ -137,7 +137,7 @@ fn parse(
         .parse::<toml::Table>()
         .map_err(|error| vec![in_file(source, &error)])?;
     let item = if table.contains_key("sink") {
-        TaskDefinition::from_toml(text).map(Item::Task)
+        TaskDefinition::from_toml(text).map(|task| Item::Task(Box::new(task)))
     } else {
         Definition::from_toml(text, read).map(|form| Item::Form(Box::new(form)))
     };

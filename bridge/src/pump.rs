@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use self::turn::Answers;
 use crate::bridge::NowMs;
 use crate::config::Config;
-use crate::error::Trouble;
+use crate::error::{FeedError, Trouble};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::record::{Parked, Position, Record};
@@ -124,6 +124,8 @@ enum Turn {
     Again(Trouble),
     /// A person must act.
     Stop(String),
+    /// The task has begun another life, or is deleted: this lane is dropped in a moment.
+    Over,
 }
 
 impl Pump {
@@ -285,6 +287,12 @@ impl Pump {
                     tracing::warn!(lane = %self.life.lane, error = %trouble.why, "delivery waits");
                 }
             }
+            Turn::Over => {
+                // Nobody has to come: who began the other life, or deleted the task, has dropped this lane.
+                cell.set_state(LaneState::Stopped);
+                cell.set_error(&FeedError::Fenced.to_string(), (self.shared.now_ms)());
+                tracing::debug!(lane = %self.life.lane, "the lane's life is over");
+            }
             Turn::Stop(why) => {
                 cell.set_state(LaneState::Stopped);
                 cell.set_error(why, (self.shared.now_ms)());
@@ -300,7 +308,7 @@ impl Pump {
         let waiting: BoxFuture<'_, ()> = match turn {
             Turn::Opened | Turn::Full => return ControlFlow::Continue(()),
             Turn::Delivered if is_draining => return ControlFlow::Continue(()),
-            Turn::Idle | Turn::Again(_) | Turn::Stop(_) if is_draining => {
+            Turn::Idle | Turn::Again(_) | Turn::Stop(_) | Turn::Over if is_draining => {
                 return ControlFlow::Break(());
             }
             Turn::Delivered if self.sink.is_local() => Box::pin(sleep_until(pause_ends_at)),
@@ -334,7 +342,7 @@ impl Pump {
                 Box::pin(tokio::time::sleep(wait))
             }
             // Another leader may have mended it meanwhile: under the next lease it is looked at anew.
-            Turn::Stop(_) if !self.sink.is_local() => {
+            Turn::Stop(_) | Turn::Over if !self.sink.is_local() => {
                 let (mut lease, term) = (self.shared.feed.lease(), self.term);
                 Box::pin(async move {
                     if lease.wait_for(|now| *now != term).await.is_err() {
@@ -342,7 +350,7 @@ impl Pump {
                     }
                 })
             }
-            Turn::Stop(_) => Box::pin(std::future::pending()),
+            Turn::Stop(_) | Turn::Over => Box::pin(std::future::pending()),
         };
         signals(&mut self.orders, &self.shared.token, waiting).await;
         ControlFlow::Continue(())

@@ -1,5 +1,6 @@
 //! Errors in Google's shapes and words.
 
+use crate::json::put;
 use serde_json::{Value, json};
 
 use crate::schema::Violation;
@@ -73,15 +74,15 @@ fn usual(status: u16) -> &'static str {
 }
 
 pub(crate) fn error(status: u16, words: Option<&str>, details: Option<Value>) -> Answer {
-    let mut body = json!({"error": {
+    let mut error = json!({
         "code": status,
         "message": words.unwrap_or(usual(status)),
         "status": name(status),
-    }});
+    });
     if let Some(details) = details {
-        body["error"]["details"] = json!([details]);
+        put(&mut error, "details", vec![details]);
     }
-    Answer::json(status, body)
+    Answer::json(status, json!({ "error": error }))
 }
 
 pub(crate) fn info(reason: &str, metadata: &Value) -> Value {
@@ -96,18 +97,28 @@ pub(crate) fn info(reason: &str, metadata: &Value) -> Value {
 pub(crate) fn violations(found: &[Violation]) -> Answer {
     let words = found.iter().map(|violation| violation.words.as_str());
     let words = words.collect::<Vec<_>>().join("\n");
+    error(400, Some(&words), Some(bad_request(found)))
+}
+
+/// A mask that does not fit. Google's message is its usual one; the details say which.
+pub(crate) fn stray(words: String) -> Answer {
+    let field = "fields".to_owned();
+    let details = bad_request(&[Violation { field, words }]);
+    error(400, None, Some(details))
+}
+
+fn bad_request(found: &[Violation]) -> Value {
     let fields = found.iter().map(|violation| {
         let mut field = json!({ "description": violation.words });
         if !violation.field.is_empty() {
-            field["field"] = violation.field.as_str().into();
+            put(&mut field, "field", violation.field.as_str());
         }
         field
     });
-    let details = json!({
+    json!({
         "@type": "type.googleapis.com/google.rpc.BadRequest",
         "fieldViolations": fields.collect::<Value>(),
-    });
-    error(400, Some(&words), Some(details))
+    })
 }
 
 pub(crate) fn unauthenticated(reason: &str) -> Answer {

@@ -18,6 +18,7 @@ mod dice;
 mod error;
 mod faults;
 mod journal;
+mod json;
 mod keys;
 mod quota;
 mod schema;

@@ -1,5 +1,6 @@
 //! Switches: what nobody outside Google knows, and what tests need smaller than it is.
 
+use crate::json::put;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -94,7 +95,7 @@ impl Settings {
         let mut all = serde_json::to_value(self)?;
         let changes = changes.as_object();
         for (name, value) in changes.into_iter().flatten() {
-            all[name.as_str()] = value.clone();
+            put(&mut all, name.as_str(), value.clone());
         }
         let settings: Self = serde_json::from_value(all)?;
         anyhow::ensure!(

@@ -13,7 +13,6 @@ use crate::keys::{Account, decode};
 use crate::settings::Settings;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-const GOOGLE: &str = "https://oauth2.googleapis.com/token";
 const SCOPE_PREFIX: &str = "https://www.googleapis.com/auth/";
 const ASSERTION_S_MAX: u64 = 3600;
 /// How wrong a client's clock may be; Google allows some minutes.
@@ -110,8 +109,7 @@ impl Tokens {
         if !is_rs256 || !account.has_signed(signed, &signature) {
             return Err(invalid("Invalid JWT Signature."));
         }
-        // Google's own clients name Google's endpoint, wherever they send the assertion.
-        if ![token_uri, GOOGLE].contains(&text("aud")) {
+        if text("aud") != token_uri {
             return Err(invalid(
                 "Invalid JWT: Failed audience check. The right audience is the token URI.",
             ));

@@ -484,6 +484,6 @@ fn lost(cursor: &Cursor) -> String {
 fn of_feed(error: FeedError) -> Turn {
     match error {
         FeedError::Again(why) => Turn::Again(Trouble::new(Cause::Place, why)),
-        FeedError::Fenced => Turn::Stop(error.to_string()),
+        FeedError::Fenced => Turn::Over,
     }
 }

@@ -81,7 +81,7 @@ pub(super) fn kind(
             settings: settings.clone(),
             notes: notes.clone(),
         };
-        // What is wrong is told when the task begins; the files of secrets are read at each opening.
+        // What is wrong is told when the task begins; the thread reads the files of secrets again.
         seed.setup()?;
         Ok(Box::new(KafkaSink {
             seed,
@@ -161,6 +161,11 @@ impl Sink for KafkaSink {
     fn open(&mut self, opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {
         async move {
             match self.ask(|reply| Job::Open(opening, reply)).await {
+                // A password may have been changed: the next thread reads its file again.
+                Ok(Err(SinkError::Again(trouble))) if trouble.cause == Cause::Auth => {
+                    self.thread = None;
+                    Err(SinkError::Again(trouble))
+                }
                 Ok(opened) => opened,
                 Err(trouble) => Err(SinkError::Again(trouble)),
             }

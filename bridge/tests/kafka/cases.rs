@@ -54,5 +54,6 @@ cases! {
     refused::old_records_outlive_the_retention_of_their_topic,
     refused::a_refused_timestamp_becomes_the_time_of_delivery,
     refused::a_missing_topic_is_waited_for,
+    refused::a_topic_that_has_grown_alarms_and_goes_on,
     refused::what_can_lose_records_is_refused_unless_it_is_said_in_words,
 }

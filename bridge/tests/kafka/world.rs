@@ -8,7 +8,9 @@ use bridge::testing::telling_sink_of;
 use bridge::{
     CsvConfig, KafkaConfig, Lane, Life, Metrics, Notes, NowMs, OsFiles, Sink, SinkSpec, Sinks,
 };
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
@@ -205,6 +207,20 @@ impl World {
             .await
             .expect("an answer");
         assert_eq!(made, [Ok(name.to_owned())]);
+        self.until(|| self.partitions(name) == Some(partitions))
+            .await;
+    }
+
+    /// Gives a topic so many partitions.
+    pub(crate) async fn grow(&self, name: &str, partitions: i32) {
+        let (admin, options) = self.admin();
+        let count = usize::try_from(partitions).expect("some");
+        let more = NewPartitions::new(name, count);
+        let grown = admin
+            .create_partitions([&more], &options)
+            .await
+            .expect("an answer");
+        assert_eq!(grown, [Ok(name.to_owned())]);
         self.until(|| self.partitions(name) == Some(partitions))
             .await;
     }

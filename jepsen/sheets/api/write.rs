@@ -1,5 +1,6 @@
 //! `batchUpdate`: in turn with others on the same spreadsheet, or as the switch says.
 
+use crate::json::put;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +77,7 @@ fn apply(fake: &Fake, task: &Task, settings: &Settings, began: &Version) -> Resu
     let replies = std::mem::take(&mut outcome.replies);
     let mut answer = json!({"spreadsheetId": book.id, "replies": replies});
     if task.body.get("includeSpreadsheetInResponse") == Some(&Value::Bool(true)) {
-        answer["updatedSpreadsheet"] = updated(&book, task)?;
+        put(&mut answer, "updatedSpreadsheet", updated(&book, task)?);
     }
     world.commit(book, outcome, (task.number, &task.caller.user, None));
     Ok(answer)

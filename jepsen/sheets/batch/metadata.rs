@@ -15,9 +15,12 @@ use crate::book::metadata::{BUDGET_CHARACTERS, Item, Location, Lookup, Spot};
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
-    metadata_id: Option<i32>,
-    metadata_key: Option<String>,
-    metadata_value: Option<String>,
+    #[serde(rename = "metadataId")]
+    id: Option<i32>,
+    #[serde(rename = "metadataKey")]
+    key: Option<String>,
+    #[serde(rename = "metadataValue")]
+    value: Option<String>,
     location: Option<Location>,
     visibility: Option<String>,
 }
@@ -26,12 +29,12 @@ impl Turn<'_> {
     pub(super) fn create_metadata(&mut self, body: &Value) -> Result<Value, Fault> {
         let new = body.get("developerMetadata").unwrap_or(&Value::Null);
         let new = read::<Option<Metadata>>(new)?.unwrap_or_default();
-        let key = new.metadata_key.filter(|key| !key.is_empty());
+        let key = new.key.filter(|key| !key.is_empty());
         let key = key.ok_or("Developer metadata must always have a key specified.")?;
         let visibility = visible(new.visibility)?;
         let location = new.location.unwrap_or_default();
         let spot = self.book.spot(&location)?;
-        let id = match new.metadata_id {
+        let id = match new.id {
             Some(id) => id,
             None => self.free_id(),
         };
@@ -48,7 +51,7 @@ impl Turn<'_> {
         let item = Item {
             id,
             key,
-            value: new.metadata_value,
+            value: new.value,
             visibility,
             project: self.caller.project.clone(),
             spot,
@@ -164,10 +167,10 @@ fn update(
     is_named: impl Fn(&str) -> bool,
 ) -> Result<(), Fault> {
     if is_named("metadataValue") {
-        item.value.clone_from(&new.metadata_value);
+        item.value.clone_from(&new.value);
     }
     if is_named("metadataKey") {
-        let key = new.metadata_key.clone().filter(|key| !key.is_empty());
+        let key = new.key.clone().filter(|key| !key.is_empty());
         item.key = key.ok_or("Developer metadata must always have a key specified.")?;
     }
     if is_named("visibility") {

@@ -1,5 +1,6 @@
 //! Rows and columns inserted, removed and moved, with all that is bound to their places.
 
+use std::cmp::Ordering;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -139,13 +140,13 @@ impl Book {
     /// The grid has that size afterwards.
     pub(crate) fn resize(&mut self, tab_id: i32, dimension: Dimension, len: usize) -> Vec<Row> {
         let now = self.tab(tab_id).map_or(len, |tab| tab.len(dimension));
-        if now < len {
-            let count = len - now;
-            self.shift(tab_id, dimension, &Shift::Insert { at: now, count })
-        } else if now > len {
-            self.shift(tab_id, dimension, &Shift::Remove(len..now))
-        } else {
-            Vec::new()
+        match now.cmp(&len) {
+            Ordering::Less => {
+                let count = len - now;
+                self.shift(tab_id, dimension, &Shift::Insert { at: now, count })
+            }
+            Ordering::Greater => self.shift(tab_id, dimension, &Shift::Remove(len..now)),
+            Ordering::Equal => Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Holds: an id stands for one item of the spreadsheet, whoever may see it.
 
+use crate::json::put;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -62,15 +63,23 @@ impl Item {
         let mut location = json!({ "locationType": self.spot.kind() });
         let dimension = |tab: i32, dimension: Dimension, at: usize| json!({"sheetId": tab, "dimension": dimension.name(), "startIndex": at, "endIndex": at + 1});
         match self.spot {
-            Spot::Spreadsheet => location["spreadsheet"] = true.into(),
-            Spot::Tab(tab) => location["sheetId"] = tab.into(),
+            Spot::Spreadsheet => put(&mut location, "spreadsheet", true),
+            Spot::Tab(tab) => put(&mut location, "sheetId", tab),
             Spot::Row(tab, at) => {
-                location["dimensionRange"] = dimension(tab, Dimension::Rows, at);
+                put(
+                    &mut location,
+                    "dimensionRange",
+                    dimension(tab, Dimension::Rows, at),
+                );
             }
             Spot::Column(tab, slot) => {
                 let at = book.tab(tab).and_then(|tab| tab.column_of(slot));
                 let at = at.unwrap_or_default();
-                location["dimensionRange"] = dimension(tab, Dimension::Columns, at);
+                put(
+                    &mut location,
+                    "dimensionRange",
+                    dimension(tab, Dimension::Columns, at),
+                );
             }
         }
         let mut item = json!({
@@ -80,7 +89,7 @@ impl Item {
             "visibility": self.visibility,
         });
         if let Some(value) = &self.value {
-            item["metadataValue"] = value.as_str().into();
+            put(&mut item, "metadataValue", value.as_str());
         }
         item
     }
@@ -93,7 +102,8 @@ pub(crate) struct Location {
     sheet_id: Option<i32>,
     spreadsheet: Option<bool>,
     dimension_range: Option<Span>,
-    location_type: Option<String>,
+    #[serde(rename = "locationType")]
+    kind: Option<String>,
 }
 
 /// Rows or columns as a request names them.

@@ -1,5 +1,6 @@
 //! Protected ranges: who may edit what.
 
+use crate::json::put;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -79,10 +80,10 @@ impl Area {
         let mut range = json!({ "sheetId": self.tab });
         for (name, (start, end)) in [("Row", self.rows), ("Column", self.columns)] {
             if start > 0 || end.is_some() {
-                range[format!("start{name}Index")] = start.into();
+                put(&mut range, &format!("start{name}Index"), start);
             }
             if let Some(end) = end {
-                range[format!("end{name}Index")] = end.into();
+                put(&mut range, &format!("end{name}Index"), end);
             }
         }
         range
@@ -103,12 +104,12 @@ impl Protected {
             "requestingUserCanEdit": can_edit,
         });
         if !self.description.is_empty() {
-            protected["description"] = self.description.as_str().into();
+            put(&mut protected, "description", self.description.as_str());
         }
         if self.is_warning {
-            protected["warningOnly"] = true.into();
+            put(&mut protected, "warningOnly", true);
         } else if can_edit {
-            protected["editors"] = json!({ "users": self.editors });
+            put(&mut protected, "editors", json!({ "users": self.editors }));
         }
         protected
     }

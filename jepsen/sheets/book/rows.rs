@@ -136,7 +136,7 @@ mod tests {
                 reason = "a test"
             )]
             Content::Number(number) => number as u32,
-            _ => u32::MAX,
+            Content::Blank | Content::Text(_) | Content::Bool(_) | Content::Formula(_) => u32::MAX,
         };
         rows.iter().map(number).collect()
     }

@@ -1,5 +1,6 @@
 //! A spreadsheet as the API shows it.
 
+use crate::json::put;
 use serde_json::{Map, Value, json};
 
 use super::a1::Rect;
@@ -74,7 +75,7 @@ impl Book {
             ("frozenColumnCount", tab.frozen_columns),
         ] {
             if count > 0 {
-                grid[name] = count.into();
+                put(&mut grid, name, count);
             }
         }
         let mut properties = json!({
@@ -85,7 +86,7 @@ impl Book {
             "gridProperties": grid,
         });
         for (name, value) in &tab.others {
-            properties[name.as_str()] = value.clone();
+            put(&mut properties, name.as_str(), value.clone());
         }
         properties
     }
@@ -94,7 +95,8 @@ impl Book {
         let mut sheet = json!({ "properties": self.properties(tab) });
         if view.has_cells && view.wants(&["sheets", "data"]) {
             let data = view.of(tab).into_iter();
-            sheet["data"] = data.map(|rect| self.show_grid(tab, &rect, view)).collect();
+            let data = data.map(|rect| self.show_grid(tab, &rect, view));
+            put(&mut sheet, "data", data.collect::<Value>());
         }
         let items = self.items_at(Spot::Tab(tab.id), view);
         add_list(&mut sheet, "developerMetadata", items);
@@ -164,15 +166,17 @@ impl Book {
             Content::Bool(flag) => ("boolValue", flag.into()),
             Content::Formula(formula) => ("formulaValue", formula.into()),
         };
-        shown["userEnteredValue"] = json!({ name: entered });
-        shown["effectiveValue"] = match cell.content {
+        let entered = json!({ name: entered });
+        let effective = match cell.content {
             Content::Formula(_) => json!({"errorValue": {
                 "type": "NAME", "message": "this is a fake: it evaluates no formula"}}),
             Content::Blank | Content::Number(_) | Content::Text(_) | Content::Bool(_) => {
-                shown["userEnteredValue"].clone()
+                entered.clone()
             }
         };
-        shown["formattedValue"] = self.formatted(cell).into();
+        put(&mut shown, "userEnteredValue", entered);
+        put(&mut shown, "effectiveValue", effective);
+        put(&mut shown, "formattedValue", self.formatted(cell));
         shown
     }
 }
@@ -180,7 +184,7 @@ impl Book {
 fn dimension(pixels: u32, own: Option<&Map<String, Value>>, items: Vec<Value>) -> Value {
     let mut shown = json!({ "pixelSize": pixels });
     for (name, value) in own.into_iter().flatten() {
-        shown[name.as_str()] = value.clone();
+        put(&mut shown, name.as_str(), value.clone());
     }
     add_list(&mut shown, "developerMetadata", items);
     shown
@@ -189,6 +193,6 @@ fn dimension(pixels: u32, own: Option<&Map<String, Value>>, items: Vec<Value>) -
 /// Empty lists are left out, as everywhere in Google's JSON.
 fn add_list(shown: &mut Value, name: &str, list: Vec<Value>) {
     if !list.is_empty() {
-        shown[name] = list.into();
+        put(shown, name, list);
     }
 }

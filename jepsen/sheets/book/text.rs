@@ -127,7 +127,7 @@ mod tests {
     fn serial_numbers_are_dates() {
         assert_eq!(moment(2.5, "yyyy-mm-dd hh:mm:ss"), "1900-01-01 12:00:00");
         assert_eq!(moment(46_352.5, "d.m.yy h:mm"), "26.11.26 12:00");
-        assert_eq!(moment(46_352.999_999_999_9, "yyyy-MM-dd"), "2026-11-27");
+        assert_eq!(moment(46_352.999_999_9, "yyyy-MM-dd"), "2026-11-27");
         assert_eq!(
             moment(0.0, "yyyy-mm-dd hh:mm:ss.000"),
             "1899-12-30 00:00:00.000"

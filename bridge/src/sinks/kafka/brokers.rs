@@ -13,11 +13,14 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::client::{Access, Told};
+use super::client::{Access, Mute, Told};
 use super::fault::Fault;
 
 /// For one question.
 const ANSWER: Duration = Duration::from_secs(5);
+
+/// For settings: what cannot be told is unknown, and nobody waits for it for long.
+const SETTINGS: Duration = Duration::from_secs(2);
 
 /// For a new topic to have leaders everywhere.
 const SPREAD: Duration = Duration::from_secs(10);
@@ -29,6 +32,7 @@ pub(super) type Configs = BTreeMap<String, String>;
 pub(super) struct Brokers {
     admin: AdminClient<Told>,
     servers: String,
+    mute: Mute,
 }
 
 /// A topic as the brokers have it.
@@ -92,6 +96,7 @@ impl Brokers {
         Ok(Self {
             admin: admin.map_err(|error| Fault::of("set up the admin client", &error))?,
             servers: access.servers.clone(),
+            mute: access.mute.clone(),
         })
     }
 
@@ -156,8 +161,15 @@ impl Brokers {
     }
 
     fn configs(&self, of: &ResourceSpecifier<'_>) -> Option<Configs> {
-        let options = AdminOptions::new().request_timeout(Some(ANSWER));
-        let answer = block_on(self.admin.describe_configs([of], &options), ANSWER + ANSWER)?;
+        if self.mute.is_on() {
+            return None;
+        }
+        let options = AdminOptions::new().request_timeout(Some(SETTINGS));
+        let answer = block_on(self.admin.describe_configs([of], &options), ANSWER);
+        if answer.as_ref().is_none_or(Result::is_err) {
+            self.mute.set();
+        }
+        let answer = answer?;
         let resource = answer.ok()?.into_iter().next()?.ok()?;
         let entries = resource.entries.into_iter();
         Some(

@@ -7,7 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -23,7 +24,23 @@ use crate::files::read_secret;
 #[derive(Clone, Debug)]
 pub(super) struct Access {
     pub(super) servers: String,
+    pub(super) mute: Mute,
     properties: Vec<(String, String)>,
+}
+
+/// Brokers that do not answer a question about settings are not asked again for a while.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Mute(Arc<Mutex<Option<Instant>>>);
+
+impl Mute {
+    pub(super) fn is_on(&self) -> bool {
+        let since = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        since.is_some_and(|since| since.elapsed() < Duration::from_mins(1))
+    }
+
+    pub(super) fn set(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
 }
 
 impl Access {
@@ -43,6 +60,7 @@ impl Access {
         }
         Ok(Self {
             servers,
+            mute: Mute::default(),
             properties,
         })
     }

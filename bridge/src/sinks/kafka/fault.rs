@@ -44,6 +44,8 @@ pub(super) enum Kind {
     Fenced,
     /// A topic or a partition is not there.
     Topic,
+    /// Our transactions may last longer than the brokers allow.
+    Timeout,
     /// There are too few brokers for the replicas that are wanted.
     Replication,
     /// Kafka has forgotten our producer id: it was idle for long, or its log was cut.
@@ -63,6 +65,7 @@ impl Kind {
             Self::Record => "record",
             Self::Fenced => "fenced",
             Self::Topic => "topic",
+            Self::Timeout => "timeout",
             Self::Replication => "replication",
             Self::Forgotten => "forgotten",
             Self::Other => "other",
@@ -70,77 +73,97 @@ impl Kind {
     }
 
     fn of(code: Code) -> Self {
-        const KINDS: [(Kind, &[Code]); 9] = [
-            (
-                Kind::Auth,
-                &[
-                    Code::TopicAuthorizationFailed,
-                    Code::ClusterAuthorizationFailed,
-                    Code::TransactionalIdAuthorizationFailed,
-                    Code::GroupAuthorizationFailed,
-                    Code::SaslAuthenticationFailed,
-                    Code::Authentication,
-                ],
-            ),
-            (
-                Kind::Size,
-                &[
-                    Code::MessageSizeTooLarge,
-                    Code::MessageBatchTooLarge,
-                    Code::InvalidMessageSize,
-                ],
-            ),
-            (Kind::Time, &[Code::InvalidTimestamp]),
-            (Kind::Record, &[Code::InvalidRecord]),
-            (Kind::Replication, &[Code::InvalidReplicationFactor]),
-            (
-                Kind::Fenced,
-                &[
-                    Code::Fenced,
-                    Code::ProducerFenced,
-                    Code::InvalidProducerEpoch,
-                ],
-            ),
-            (
-                Kind::Topic,
-                &[
-                    Code::UnknownTopic,
-                    Code::UnknownPartition,
-                    Code::UnknownTopicOrPartition,
-                    Code::UnknownTopicId,
-                ],
-            ),
-            (
-                Kind::Forgotten,
-                &[Code::UnknownProducerId, Code::InvalidProducerIdMapping],
-            ),
-            (
-                Kind::Away,
-                &[
-                    Code::BrokerTransportFailure,
-                    Code::AllBrokersDown,
-                    Code::OperationTimedOut,
-                    Code::TimedOutQueue,
-                    Code::MessageTimedOut,
-                    Code::RequestTimedOut,
-                    Code::Resolve,
-                    Code::BrokerNotAvailable,
-                    Code::LeaderNotAvailable,
-                    Code::NotLeaderForPartition,
-                    Code::CoordinatorNotAvailable,
-                    Code::CoordinatorLoadInProgress,
-                    Code::NotCoordinator,
-                    Code::NetworkException,
-                    Code::NotEnoughReplicas,
-                    Code::NotEnoughReplicasAfterAppend,
-                    Code::OffsetNotAvailable,
-                    Code::ThrottlingQuotaExceeded,
-                ],
-            ),
-        ];
         let kind = KINDS.iter().find(|(_, codes)| codes.contains(&code));
         kind.map_or(Self::Other, |(kind, _)| *kind)
     }
+}
+
+/// What each code is about; one that is not here is something else.
+const KINDS: [(Kind, &[Code]); 10] = [
+    (
+        Kind::Auth,
+        &[
+            Code::TopicAuthorizationFailed,
+            Code::ClusterAuthorizationFailed,
+            Code::TransactionalIdAuthorizationFailed,
+            Code::GroupAuthorizationFailed,
+            Code::SaslAuthenticationFailed,
+            Code::Authentication,
+        ],
+    ),
+    (
+        Kind::Size,
+        &[
+            Code::MessageSizeTooLarge,
+            Code::MessageBatchTooLarge,
+            Code::InvalidMessageSize,
+        ],
+    ),
+    (Kind::Time, &[Code::InvalidTimestamp]),
+    (Kind::Record, &[Code::InvalidRecord]),
+    (Kind::Timeout, &[Code::InvalidTransactionTimeout]),
+    (Kind::Replication, &[Code::InvalidReplicationFactor]),
+    (
+        Kind::Fenced,
+        &[
+            Code::Fenced,
+            Code::ProducerFenced,
+            Code::InvalidProducerEpoch,
+        ],
+    ),
+    (
+        Kind::Topic,
+        &[
+            Code::UnknownTopic,
+            Code::UnknownPartition,
+            Code::UnknownTopicOrPartition,
+            Code::UnknownTopicId,
+        ],
+    ),
+    (
+        Kind::Forgotten,
+        &[Code::UnknownProducerId, Code::InvalidProducerIdMapping],
+    ),
+    (
+        Kind::Away,
+        &[
+            Code::BrokerTransportFailure,
+            Code::AllBrokersDown,
+            Code::OperationTimedOut,
+            Code::TimedOutQueue,
+            Code::MessageTimedOut,
+            Code::RequestTimedOut,
+            Code::Resolve,
+            Code::BrokerNotAvailable,
+            Code::LeaderNotAvailable,
+            Code::NotLeaderForPartition,
+            Code::CoordinatorNotAvailable,
+            Code::CoordinatorLoadInProgress,
+            Code::NotCoordinator,
+            Code::NetworkException,
+            Code::NotEnoughReplicas,
+            Code::NotEnoughReplicasAfterAppend,
+            Code::OffsetNotAvailable,
+            Code::ThrottlingQuotaExceeded,
+        ],
+    ),
+];
+
+/// The kind of a cause that librdkafka names in its words alone, as `(TOPIC_AUTHORIZATION_FAILED)`.
+pub(super) fn kind_in_words(words: &str) -> Option<Kind> {
+    const NAMES: [(&str, Kind); 9] = [
+        ("AUTHORIZATION_FAILED", Kind::Auth),
+        ("MSG_SIZE_TOO_LARGE", Kind::Size),
+        ("RECORD_LIST_TOO_LARGE", Kind::Size),
+        ("INVALID_TIMESTAMP", Kind::Time),
+        ("INVALID_RECORD", Kind::Record),
+        ("PRODUCER_FENCED", Kind::Fenced),
+        ("PRODUCER_ID", Kind::Forgotten),
+        ("UNKNOWN_TOPIC", Kind::Topic),
+        ("TIMED_OUT", Kind::Away),
+    ];
+    let found = NAMES.iter().find(|(name, _)| words.contains(name));
+    found.map(|(_, kind)| *kind)
 }
 
 /// True if the same call may be made again as it is.
@@ -196,6 +219,7 @@ impl Fault {
             | Kind::Record
             | Kind::Fenced
             | Kind::Topic
+            | Kind::Timeout
             | Kind::Replication
             | Kind::Forgotten
             | Kind::Other => Cause::Place,
@@ -219,6 +243,10 @@ impl Fault {
             Kind::Fenced => {
                 "; another producer has this task's transactional id: most likely a newer leader, \
                  whose turn it is"
+            }
+            Kind::Timeout => {
+                "; kafka.transaction_timeout_ms of this node is above the brokers' \
+                 transaction.max.timeout.ms: lower the one or raise the other"
             }
             Kind::Replication => {
                 "; Kafka has fewer brokers than that: start more, or set replication and min_insync \

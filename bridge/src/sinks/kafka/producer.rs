@@ -22,7 +22,7 @@ use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
 use super::client::{Access, Tag, Told, is_purged};
-use super::fault::{Fault, Kind, is_retriable};
+use super::fault::{Fault, Kind, is_retriable, kind_in_words};
 use super::settings::Compression;
 use crate::config::KafkaConfig;
 
@@ -331,6 +331,12 @@ impl TxProducer {
             .ok()
             .filter(|_| tag.record != Tag::OURS);
         self.explain(&mut fault);
+        if is_purged(code)
+            && fault.is_abortable
+            && let Some(kind) = kind_in_words(&fault.words)
+        {
+            fault.kind = kind;
+        }
         fault
     }
 

@@ -50,8 +50,8 @@ impl Rest {
 }
 
 impl Session {
-    /// Learns where the records of a batch go.
-    pub(super) fn prepare(&mut self, setup: &Setup, batch: &Batch) -> Result<(), Fault> {
+    /// Learns where the records of a batch go. True if there is a form that it did not know.
+    pub(super) fn prepare(&mut self, setup: &Setup, batch: &Batch) -> Result<bool, Fault> {
         let mut brokers = None;
         for record in &batch.records {
             if self.rest.topics.of(&record.form).is_some() {
@@ -65,7 +65,23 @@ impl Session {
             let topic = topics::find(brokers, &setup.settings, &name)?;
             self.rest.topics.add(&record.form, topic);
         }
-        Ok(())
+        Ok(brokers.is_some())
+    }
+
+    /// Topics that have more partitions than the cursor knows: their keys have moved, in words.
+    pub(super) fn grown(&self) -> Option<String> {
+        let grown = self.rest.topics.iter().filter_map(|topic| {
+            let known = self.rest.marks.get(&topic.name)?.partitions;
+            (known < topic.partitions).then(|| {
+                format!(
+                    "topic {} had {known} partitions and has {}: keys have moved, and a form's order \
+                     holds on either side of the change only",
+                    topic.name, topic.partitions
+                )
+            })
+        });
+        let grown: Vec<String> = grown.collect();
+        (!grown.is_empty()).then(|| grown.join("; "))
     }
 
     /// The first record that its topic can never take. Only what is sent as it is can be told from

@@ -32,10 +32,12 @@ pub(super) struct Telling {
     transactions: u64,
     aborts: BTreeMap<&'static str, u64>,
     fences: u64,
+    epochs: u64,
     topics: serde_json::Value,
     alarm: Option<String>,
     audit: serde_json::Value,
     told: Option<Instant>,
+    is_stale: bool,
 }
 
 impl Telling {
@@ -51,10 +53,12 @@ impl Telling {
             transactions: 0,
             aborts: BTreeMap::new(),
             fences: 0,
+            epochs: 0,
             topics: serde_json::Value::Null,
             alarm: None,
             audit: serde_json::Value::Null,
             told: None,
+            is_stale: false,
         }
     }
 
@@ -63,6 +67,15 @@ impl Telling {
         state.clone_into(&mut self.state);
         let is_busy = matches!(state, "open" | "delivering");
         if is_news && (!is_busy || self.told.is_none_or(|told| PACE <= told.elapsed())) {
+            self.tell();
+        } else {
+            self.is_stale |= is_news;
+        }
+    }
+
+    /// Nothing is to do: tells what was too quick to be told.
+    pub(super) fn rest(&mut self) {
+        if self.is_stale {
             self.tell();
         }
     }
@@ -84,6 +97,12 @@ impl Telling {
     pub(super) fn not_audited(&mut self, why: &str) {
         self.audit = json!({ "failed": why });
         self.tell();
+    }
+
+    /// A producer has fenced all older ones.
+    pub(super) fn fenced(&mut self) {
+        self.epochs += 1;
+        self.is_stale = true;
     }
 
     pub(super) fn at(&mut self, session: &Session) {
@@ -111,6 +130,7 @@ impl Telling {
 
     pub(super) fn tell(&mut self) {
         self.told = Some(Instant::now());
+        self.is_stale = false;
         let mut sorted: Vec<u64> = self.times_ms.iter().copied().collect();
         sorted.sort_unstable();
         let p99 = sorted.get(sorted.len().saturating_sub(1) * 99 / 100);
@@ -123,6 +143,7 @@ impl Telling {
             "transaction_ms": { "last": self.times_ms.back(), "p99": p99 },
             "aborts": self.aborts,
             "fences": self.fences,
+            "epochs": self.epochs,
             "topics": self.topics,
             "audit": self.audit,
             "consumers": "enable.auto.commit=false, isolation.level=read_committed",

@@ -120,6 +120,7 @@ impl Worker {
         {
             session.rest.at = remembered;
         }
+        self.telling.fenced();
         self.telling.at(&session);
         self.telling.state("open");
         self.auditor.hurry();
@@ -157,11 +158,23 @@ impl Worker {
 
     fn deliver(&mut self, batch: &Batch) -> Delivery {
         let Some(mut session) = self.session.take() else {
-            return Delivery::Reopen(Trouble::new(Cause::Place, "Kafka is not open"));
+            let why = self.uneasy.borrow().clone();
+            let closed = || Trouble::new(Cause::Place, "Kafka is not open");
+            return Delivery::Reopen(why.unwrap_or_else(closed));
         };
-        if let Err(fault) = session.prepare(&self.setup, batch) {
-            self.session = Some(session);
-            return Delivery::Again(fault.trouble());
+        match session.prepare(&self.setup, batch) {
+            // What is new there is looked at soon, not in ten minutes.
+            Ok(true) => {
+                self.auditor.hurry();
+                if let Some(words) = session.grown() {
+                    self.telling.alarm(&words);
+                }
+            }
+            Ok(false) => {}
+            Err(fault) => {
+                self.session = Some(session);
+                return Delivery::Again(fault.trouble());
+            }
         }
         let mut session = match self.fit(session, batch) {
             Ok(session) => session,
@@ -217,6 +230,7 @@ impl Worker {
     fn renew(&mut self, rest: Rest, manner: Manner) -> Result<Session, Trouble> {
         let fenced = open::fence_and_read(&self.setup, &manner, rest.term);
         let (producer, tail) = fenced.map_err(|fault| fault.trouble())?;
+        self.telling.fenced();
         self.stands_at(&tail, rest.at)?;
         Ok(Session {
             producer,
@@ -278,6 +292,7 @@ impl Worker {
             | Kind::Auth
             | Kind::Fenced
             | Kind::Topic
+            | Kind::Timeout
             | Kind::Replication
             | Kind::Forgotten
             | Kind::Other => {}
@@ -308,6 +323,7 @@ impl Worker {
 
     /// Nothing is to do: shows the broker that we live, and hears what librdkafka says.
     fn idle(&mut self) {
+        self.telling.rest();
         let Some(session) = &mut self.session else {
             return;
         };

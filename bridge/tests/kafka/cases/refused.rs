@@ -1,13 +1,13 @@
 //! What Kafka refuses, and what the task makes of it.
 
-use bridge::testing::record;
+use bridge::testing::{drive, record};
 use bridge::{Cause, Delivery, Opening, Record, Sink, SinkError};
 use bytes::Bytes;
 use rdkafka::producer::Producer as _;
 use serde_json::json;
 
 use super::delivery::{batch, fresh};
-use crate::world::{PATIENCE, World, producer, send, wall_ms, weak};
+use crate::world::{PATIENCE, World, producer, send, sink_and_notes, wall_ms, weak};
 
 /// Delivers as a pump would, and returns the record that is refused for good.
 async fn refused(sink: &mut dyn Sink, records: &[Record]) -> (u64, String) {
@@ -207,4 +207,18 @@ pub(crate) async fn what_can_lose_records_is_refused_unless_it_is_said_in_words(
         .open(Opening::default())
         .await;
     assert_eq!(opened, Ok(None));
+}
+
+pub(crate) async fn a_topic_that_has_grown_alarms_and_goes_on(world: &World) {
+    let settings = weak(&json!({ "topic": "grown.{form}", "partitions": 1 }));
+    let first: Vec<Record> = (1..=3).map(|seq| fresh("f", seq)).collect();
+    drive(&mut *world.sink("grown", 5, &settings), &first, 3).await;
+    world.grow("grown.f", 4).await;
+    let (mut sink, notes) = sink_and_notes(&world.config(), "grown", 5, &settings);
+    let all: Vec<Record> = (1..=6).map(|seq| fresh("f", seq)).collect();
+    drive(&mut *sink, &all, 3).await;
+    assert_eq!(world.read("grown.f").len(), 6);
+    let told = notes.get().expect("something is told");
+    let alarm = told["alarm"].as_str().expect("an alarm");
+    assert!(alarm.contains("had 1 partitions and has 4"), "{alarm}");
 }
