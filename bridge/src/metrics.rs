@@ -264,35 +264,6 @@ impl Metrics {
             .inc();
     }
 
-    pub(crate) fn kafka_committed(&self, task: &str, seconds: f64) {
-        let task = task.to_owned();
-        self.kafka_transaction_seconds
-            .get_or_create(&TaskLabel { task })
-            .observe(seconds);
-    }
-
-    pub(crate) fn kafka_aborted(&self, task: &str, cause: &'static str) {
-        let task = task.to_owned();
-        self.kafka_aborts
-            .get_or_create(&TroubleLabels { task, cause })
-            .inc();
-    }
-
-    /// How many findings there are of each of the `LEVELS`.
-    pub(crate) fn kafka_audited(&self, task: &str, counts: [usize; 4]) {
-        for (level, count) in LEVELS.into_iter().zip(counts) {
-            let task = task.to_owned();
-            self.kafka_audit_findings
-                .get_or_create(&LevelLabels { task, level })
-                .set(i64::try_from(count).unwrap_or(i64::MAX));
-        }
-    }
-
-    pub(crate) fn kafka_fenced(&self, task: &str) {
-        let task = task.to_owned();
-        self.kafka_fences.get_or_create(&TaskLabel { task }).inc();
-    }
-
     pub(crate) fn status(&self, status: &TaskStatus) {
         let label = TaskLabel {
             task: status.name.to_string(),
@@ -323,5 +294,38 @@ impl Metrics {
                 .remove(&LevelLabels { task, level });
         }
         self.sheets_cells_percent.remove(&label);
+    }
+}
+
+/// What the Kafka sink tells.
+#[cfg(feature = "kafka")]
+impl Metrics {
+    pub(crate) fn kafka_committed(&self, task: &str, seconds: f64) {
+        let task = task.to_owned();
+        self.kafka_transaction_seconds
+            .get_or_create(&TaskLabel { task })
+            .observe(seconds);
+    }
+
+    pub(crate) fn kafka_aborted(&self, task: &str, cause: &'static str) {
+        let task = task.to_owned();
+        self.kafka_aborts
+            .get_or_create(&TroubleLabels { task, cause })
+            .inc();
+    }
+
+    /// How many findings there are of each of the `LEVELS`.
+    pub(crate) fn kafka_audited(&self, task: &str, counts: [usize; 4]) {
+        for (level, count) in LEVELS.into_iter().zip(counts) {
+            let task = task.to_owned();
+            self.kafka_audit_findings
+                .get_or_create(&LevelLabels { task, level })
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    pub(crate) fn kafka_fenced(&self, task: &str) {
+        let task = task.to_owned();
+        self.kafka_fences.get_or_create(&TaskLabel { task }).inc();
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::say::Say;
 use crate::workload::mutants::Which;
-use crate::workload::{Options, cluster, full, kafka, power, restart};
+use crate::workload::{Options, cluster, full, kafka, power, restart, sheets};
 
 /// Breaks formspool on purpose and checks what it promised: black box, over HTTP and signals.
 #[derive(Debug, Parser)]
@@ -122,6 +122,8 @@ pub(crate) enum Command {
     Cluster(cluster::Plan),
     /// Log == Kafka, at real brokers: every fault between the node and the topic.
     Kafka(kafka::Plan),
+    /// Log == Google Sheets, at a Google Sheets for tests, while people edit it.
+    Sheets(sheets::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
         #[arg(long, conflicts_with_all = ["all", "kafka", "name"])]
@@ -144,6 +146,7 @@ impl Command {
             Self::Cluster(plan) => plan.net,
             Self::Kafka(plan) => plan.net,
             Self::Crash { .. }
+            | Self::Sheets(_)
             | Self::Power(_)
             | Self::Full(_)
             | Self::Restart(_)

@@ -17,6 +17,8 @@ mod mirrors;
 mod out;
 mod serve;
 mod settings;
+#[cfg(feature = "sheets")]
+mod sheets;
 mod status;
 mod submissions;
 mod tail;
@@ -70,8 +72,8 @@ pub fn run(cli: Cli) -> Result<(), Error> {
         Command::Tasks(asked) => ask(&global, async |client| {
             tasks::run(out, &client, asked).await
         }),
-        Command::Verify(asked) => verify_kafka(out, &global, asked),
-        Command::Doctor(asked) => doctor_kafka(out, &global, asked),
+        Command::Verify(asked) => verify(out, &global, asked),
+        Command::Doctor(asked) => doctor(out, &global, asked),
         Command::Inspect { dir, payloads } => {
             let dir = match dir {
                 Some(dir) => dir,
@@ -93,37 +95,75 @@ pub fn run(cli: Cli) -> Result<(), Error> {
     }
 }
 
-#[cfg(feature = "kafka")]
-fn verify_kafka(out: Out, global: &Global, asked: Verify) -> Result<(), Error> {
-    let Verify::Kafka { task, findings_max } = asked;
-    let config = load(global)?.config.kafka;
-    ask(global, async |client| {
-        verify::run(out, &client, &config, (task.as_deref(), findings_max)).await
-    })
+fn verify(out: Out, global: &Global, asked: Verify) -> Result<(), Error> {
+    // A build without destinations asks nobody.
+    let _ = (out, global);
+    match asked {
+        #[cfg(feature = "kafka")]
+        Verify::Kafka { task, findings_max } => {
+            let config = load(global)?.config.kafka;
+            ask(global, async |client| {
+                verify::run(out, &client, &config, (task.as_deref(), findings_max)).await
+            })
+        }
+        #[cfg(not(feature = "kafka"))]
+        Verify::Kafka { .. } => Err(missing("Kafka (feature kafka)")),
+        #[cfg(feature = "sheets")]
+        Verify::Sheets {
+            task,
+            form,
+            repair,
+            findings_max,
+        } => {
+            let config = load(global)?.config.sheets;
+            let asked = sheets::Asked {
+                task,
+                form,
+                repairs: repair,
+                findings_max,
+            };
+            ask(global, async |client| {
+                sheets::verify(out, &client, &config, &asked).await
+            })
+        }
+        #[cfg(not(feature = "sheets"))]
+        Verify::Sheets { .. } => Err(missing("Google Sheets (feature sheets)")),
+    }
 }
 
-#[cfg(feature = "kafka")]
-fn doctor_kafka(out: Out, global: &Global, asked: Doctor) -> Result<(), Error> {
-    let Doctor::Kafka { task } = asked;
-    let config = load(global)?.config.kafka;
-    ask(global, async |client| {
-        doctor::run(out, &client, &config, task.as_deref()).await
-    })
+fn doctor(out: Out, global: &Global, asked: Doctor) -> Result<(), Error> {
+    // A build without destinations asks nobody.
+    let _ = (out, global);
+    match asked {
+        #[cfg(feature = "kafka")]
+        Doctor::Kafka { task } => {
+            let config = load(global)?.config.kafka;
+            ask(global, async |client| {
+                doctor::run(out, &client, &config, task.as_deref()).await
+            })
+        }
+        #[cfg(not(feature = "kafka"))]
+        Doctor::Kafka { .. } => Err(missing("Kafka (feature kafka)")),
+        #[cfg(feature = "sheets")]
+        Doctor::Sheets {
+            spreadsheet,
+            account,
+        } => {
+            let config = load(global)?.config.sheets;
+            // No node is asked, but what asks Google needs the same kind of runtime.
+            ask(global, async |_| {
+                sheets::doctor(out, &config, &spreadsheet, &account).await
+            })
+        }
+        #[cfg(not(feature = "sheets"))]
+        Doctor::Sheets { .. } => Err(missing("Google Sheets (feature sheets)")),
+    }
 }
 
-#[cfg(not(feature = "kafka"))]
-fn verify_kafka(_: Out, _: &Global, _: Verify) -> Result<(), Error> {
-    Err(no_kafka())
-}
-
-#[cfg(not(feature = "kafka"))]
-fn doctor_kafka(_: Out, _: &Global, _: Doctor) -> Result<(), Error> {
-    Err(no_kafka())
-}
-
-#[cfg(not(feature = "kafka"))]
-fn no_kafka() -> Error {
-    Error::Problems(vec!["this build has no Kafka (feature kafka)".to_owned()])
+/// Of a build without one of them.
+#[cfg(not(all(feature = "kafka", feature = "sheets")))]
+fn missing(what: &str) -> Error {
+    Error::Problems(vec![format!("this build has no {what}")])
 }
 
 /// Settings from the file, the environment and the command line.

@@ -71,6 +71,25 @@ pub(super) async fn page(client: &Client, path: &str) -> Result<Page, Error> {
     serde_json::from_slice(&bytes).map_err(strange)
 }
 
+/// The seq after which the log still has records: what lies before, retention has let go.
+#[cfg(any(feature = "kafka", feature = "sheets"))]
+pub(super) async fn oldest(client: &Client, form: &str) -> Result<u64, Error> {
+    let told = client.get(&format!("/v1/forms/{form}")).await?;
+    let (mut low, mut high) = (0, told.get("head").and_then(Value::as_u64).unwrap_or(0));
+    // The first request asks for the beginning: mostly it is there.
+    let mut middle = 0;
+    while low < high {
+        let path = format!("/v1/forms/{form}/submissions?after={middle}&limit=1");
+        match client.get(&path).await {
+            Ok(_) => high = middle,
+            Err(Error::Refused { status: 410, .. }) => low = middle + 1,
+            Err(other) => return Err(other),
+        }
+        middle = low + (high - low) / 2;
+    }
+    Ok(low)
+}
+
 async fn head(client: &Client, form: &str) -> Result<u64, Error> {
     let form = client.get(&format!("/v1/forms/{form}")).await?;
     Ok(form.get("head").and_then(Value::as_u64).unwrap_or_default())

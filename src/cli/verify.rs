@@ -20,7 +20,7 @@ use super::client::Client;
 use super::error::Error;
 use super::mirrors::{self, Mirror};
 use super::out::{self, Out};
-use super::tail::page;
+use super::tail::{oldest, page};
 
 /// Records a page.
 const PAGE_RECORDS: u64 = 1000;
@@ -178,24 +178,6 @@ async fn read_log(
             said = std::time::Instant::now();
         }
     }
-}
-
-/// The seq after which the log still has records: what lies before, retention has let go.
-async fn oldest(client: &Client, form: &str) -> Result<u64, Error> {
-    let told = client.get(&format!("/v1/forms/{form}")).await?;
-    let (mut low, mut high) = (0, told.get("head").and_then(Value::as_u64).unwrap_or(0));
-    // The first request asks for the beginning: mostly it is there.
-    let mut middle = 0;
-    while low < high {
-        let path = format!("/v1/forms/{form}/submissions?after={middle}&limit=1");
-        match client.get(&path).await {
-            Ok(_) => high = middle,
-            Err(Error::Refused { status: 410, .. }) => low = middle + 1,
-            Err(other) => return Err(other),
-        }
-        middle = low + (high - low) / 2;
-    }
-    Ok(low)
 }
 
 /// A word of progress, for people.

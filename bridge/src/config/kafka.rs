@@ -4,6 +4,7 @@
 //! Holds: no password stands here. A property that is secret is named with the file that holds it.
 
 use std::collections::BTreeSet;
+#[cfg(feature = "kafka")]
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,7 @@ impl KafkaConfig {
         problems
     }
 
+    #[cfg(feature = "kafka")]
     pub(crate) fn transaction_timeout(&self) -> Duration {
         Duration::from_millis(self.transaction_timeout_ms)
     }

@@ -297,11 +297,18 @@ impl Pump {
             return Ok(at);
         }
         let Life { lane, incarnation } = &self.life;
-        self.shared
-            .feed
-            .advance(lane, *incarnation, at.replicated, at.delivered)
-            .await
-            .map_err(of_feed)?;
+        let feed = &self.shared.feed;
+        let moved = feed.advance(lane, *incarnation, at.replicated, at.delivered);
+        if let Err(error) = moved.await {
+            // One whose answer was lost is fenced when it is tried again: it stands there already.
+            let standing = match error {
+                FeedError::Fenced => feed.standing(lane).await.map_err(of_feed)?,
+                FeedError::Again(_) => return Err(of_feed(error)),
+            };
+            if standing.position != at.delivered {
+                return Err(of_feed(error));
+            }
+        }
         let at = At {
             replicated: at.delivered,
             ..at

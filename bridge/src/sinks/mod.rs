@@ -224,7 +224,9 @@ impl Sinks {
         #[cfg(feature = "sheets")]
         self.add("sheets", sheets::kind(config, cluster, metrics));
         #[cfg(not(feature = "sheets"))]
-        drop((config, cluster, metrics));
+        {
+            let _ = (config, cluster, metrics);
+        }
     }
 
     /// Adds a sink, or replaces one.

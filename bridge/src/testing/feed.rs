@@ -40,6 +40,7 @@ struct Inner {
     read_troubles: Vec<FeedError>,
     advance_troubles: Vec<FeedError>,
     send_troubles: Vec<FeedError>,
+    loses_advance: bool,
     reads: u64,
     forgotten: u64,
 }
@@ -178,6 +179,11 @@ impl VecFeed {
     /// Lets one more advance fail.
     pub fn fail_advance(&self, error: FeedError) {
         self.lock().advance_troubles.push(error);
+    }
+
+    /// The next move of a cursor is made, and nobody hears of it.
+    pub fn lose_advance(&self) {
+        self.lock().loses_advance = true;
     }
 
     /// Lets one more announcement of a send fail.
@@ -329,13 +335,20 @@ impl Feed for VecFeed {
                 return Err(error);
             }
             Self::check(&inner, lane, incarnation)?;
+            let is_lost = std::mem::take(&mut inner.loses_advance);
             let cursor = inner.cursors.entry(lane.clone()).or_default();
+            if *cursor == to {
+                return Err(FeedError::Fenced);
+            }
             assert!(
                 *cursor == from && from < to,
                 "{lane}: {from} -> {to}, but it is at {cursor}"
             );
             *cursor = to;
             inner.sendings.remove(lane);
+            if is_lost {
+                return Err(FeedError::Again("the answer was lost".to_owned()));
+            }
             Ok(())
         }
         .boxed()

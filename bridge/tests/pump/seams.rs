@@ -455,3 +455,53 @@ async fn what_is_parked_already_is_passed_and_not_sent() {
     assert_eq!(place.seqs(), upto(3));
     world.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_accepted_while_records_come_again_does_not_pass_them() {
+    let (place, feed) = (Place::new(false), VecFeed::new());
+    place.refuse(&[1]);
+    let world = in_order_by_key(&feed, &place);
+    world.push("f", 2);
+    world
+        .until("both are parked", |_| parked_seqs(&feed) == [1, 2])
+        .await;
+    world.until_delivered("t").await;
+    let spec = |is_paused| TaskSpec {
+        on_poison: OnPoison::ParkKey,
+        is_paused,
+        ..task("t", 1, &["f", "g"])
+    };
+    world.bridge.set_tasks(vec![spec(true)]);
+    world
+        .until("paused", |status| status.state == LaneState::Paused)
+        .await;
+    place.pardon();
+    // 3: the first again; 4: a new one; 5: the second again.
+    feed.unpark(&Lane::of_all("t"), at(1));
+    world.push("f", 1);
+    feed.unpark(&Lane::of_all("t"), at(2));
+    world.bridge.set_tasks(vec![spec(false)]);
+    world.until_delivered("t").await;
+    assert_eq!(
+        (seqs_of(&place, "f"), parked_seqs(&feed)),
+        (upto(2), vec![3])
+    );
+    feed.unpark(&Lane::of_all("t"), at(4));
+    world.until_delivered("t").await;
+    assert_eq!(seqs_of(&place, "f"), upto(3));
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_move_of_the_cursor_whose_answer_was_lost_stops_nothing() {
+    let (place, feed) = (Place::new(false), VecFeed::new());
+    feed.lose_advance();
+    let world = of(plain, &feed, &place);
+    world.push("f", 3);
+    world.until_delivered("t").await;
+    world.push("f", 3);
+    world.until_delivered("t").await;
+    assert_eq!((place.seqs(), place.opens()), (upto(6), 1));
+    assert_eq!(feed.cursor_of(&lane()), at(6));
+    world.end().await;
+}

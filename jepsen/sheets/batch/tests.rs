@@ -83,7 +83,9 @@ fn append(rows: &[&[Value]]) -> Value {
             Value::Null => json!({}),
             Value::Number(_) => json!({"userEnteredValue": {"numberValue": value}}),
             Value::Bool(_) => json!({"userEnteredValue": {"boolValue": value}}),
-            _ => json!({"userEnteredValue": {"stringValue": value}}),
+            Value::String(_) | Value::Array(_) | Value::Object(_) => {
+                json!({"userEnteredValue": {"stringValue": value}})
+            }
         });
         json!({"values": cells.collect::<Value>()})
     });
@@ -199,7 +201,7 @@ fn slips(edit: &Shift, has_sentinel: bool) -> bool {
     let columns = (0..COUNT + usize::from(has_sentinel)).collect::<Vec<_>>();
     let mut requests = swap("0", "1");
     requests.extend(guards(&columns));
-    let row = (0..COUNT).map(|at| at.into()).collect::<Vec<Value>>();
+    let row = (0..COUNT).map(Into::into).collect::<Vec<Value>>();
     requests.push(append(&[&row]));
     if run(&mut book, &requests).is_err() {
         assert_eq!(

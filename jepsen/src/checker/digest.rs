@@ -45,7 +45,7 @@ pub(crate) fn cells(cells: &BTreeMap<&str, String>) -> u64 {
     hasher.finish()
 }
 
-fn cell(value: &Value) -> String {
+pub(crate) fn cell(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
         Value::Bool(_) | Value::Number(_) => value.to_string(),

@@ -20,6 +20,7 @@ pub(crate) mod outage;
 pub(crate) mod phantom;
 pub(crate) mod receipts;
 pub(crate) mod replicas;
+pub(crate) mod sheets;
 pub(crate) mod sight;
 #[cfg(test)]
 mod testing;

@@ -6,6 +6,7 @@ pub(crate) mod disk;
 pub(crate) mod flushes;
 pub(crate) mod kafka;
 pub(crate) mod memory;
+pub(crate) mod sheets;
 pub(crate) mod site;
 
 mod threads;

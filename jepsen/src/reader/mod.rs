@@ -4,3 +4,4 @@ pub(crate) mod cli;
 pub(crate) mod http;
 pub(crate) mod kafka;
 pub(crate) mod sheet;
+pub(crate) mod sheets;

@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use storage::{
     Command, DefineForm, Entry, EntryKind, Expect, FaultDisk, Index, LogId, NodeId, Outcome,
-    Records, RetireForm, Sender, SetToken, State, Term, Voters, Wal, WalConfig, decode_command,
-    encode_command,
+    Records, RetireForm, Sender, SetToken, State, StateView, Term, Voters, Wal, WalConfig,
+    decode_command, encode_command,
 };
 use tokio::sync::watch;
 use tower::ServiceExt;
@@ -70,6 +70,10 @@ impl Log {
         let outcome = state.apply(&entry).unwrap();
         self.applied.send_replace(index);
         outcome
+    }
+
+    pub fn view(&self) -> StateView {
+        self.inner.lock().unwrap().0.view()
     }
 
     pub fn apply(&self, command: &Command) -> Outcome {

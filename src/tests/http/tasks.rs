@@ -4,8 +4,8 @@ use axum::body::Body;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use storage::{
-    Command, FormId, Horizon, Index, Outcome, Park, ParkedRecord, Position, Seq, SetLevel, Slot,
-    Term,
+    Advance, Command, FormId, Horizon, Index, Outcome, Park, ParkedRecord, Position, Seq, SetLevel,
+    Slot, Term,
 };
 
 use crate::house::{ADA, House, Said, TOKEN, request};
@@ -301,6 +301,32 @@ async fn a_seek_begins_a_new_life_where_it_is_told() {
         .parse()
         .unwrap();
     assert!(now >= end, "{said}");
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_marked_by_a_replay_alone() {
+    let house = with_task().await;
+    house.post_json("/f/student", ADA).await;
+    for (what, member, is_marked) in [("seek", "to", false), ("replay", "from", true)] {
+        let cursor = || house.log.view().cursor("sheet", None).unwrap().unwrap();
+        let to = Position {
+            index: cursor().incarnation,
+            slot: Slot(0),
+        };
+        let outcome = house.log.apply(&Command::Advance(Advance {
+            task: "sheet".to_owned(),
+            incarnation: cursor().incarnation,
+            form: None,
+            from: cursor().position,
+            to,
+        }));
+        assert_eq!(outcome, Outcome::Done);
+        let body = json!({ member: "beginning" }).to_string();
+        let said = ask(&house, "POST", &format!("/v1/tasks/sheet/{what}"), &body).await;
+        assert_eq!(said.status, StatusCode::OK, "{said:?}");
+        let upto = if is_marked { to } else { Position::default() };
+        assert_eq!(cursor().replay_upto, upto, "{what}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::overlay::{get_pieces, successor};
-use super::{Apply, horizon, keys};
+use super::{Apply, keys};
 use crate::codec;
 use crate::command::{Park, ParkedRecord, Unpark};
 use crate::error::Error;
@@ -162,14 +162,13 @@ impl Apply<'_> {
     }
 
     /// Forgets what an earlier life than `life` has parked between `from` and `to`: this one has just
-    /// delivered it, or parked it itself. What the log no longer held was not delivered by it.
+    /// delivered it, or parked it itself. No life begins below the horizon, so the log held all of it.
     pub(super) fn drop_passed(
         &mut self,
         (task, life): (Index, Index),
         form: Option<FormId>,
         (from, to): (Position, Position),
     ) -> Result<(), Error> {
-        let from = from.max(horizon::end_of(self.horizon()?));
         let mut rest = between(task, from, to);
         while let Some((key, value)) = self.over.end(&rest, Side::First)? {
             rest.start = successor(&key);

@@ -54,6 +54,8 @@ pub(super) struct Opened {
     pub(super) session: Session,
     /// False if the cursor was put there now.
     pub(super) was_there: bool,
+    /// Who was asked; for what is asked next.
+    pub(super) brokers: Brokers,
 }
 
 /// Opens.
@@ -81,6 +83,7 @@ pub(super) fn open(setup: &Setup, opening: Opening) -> Result<Opened, SinkError>
             rest: Rest::new(opening.term, at, marks),
         },
         was_there,
+        brokers,
     })
 }
 

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::auditor::{Audited, Auditor};
-use super::brokers::Brokers;
 use super::control::Tail;
 use super::fault::{Fault, Kind};
 use super::loss;
@@ -108,6 +107,7 @@ impl Worker {
         let Opened {
             mut session,
             was_there,
+            brokers: _,
         } = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -137,10 +137,8 @@ impl Worker {
     /// What is missing of what the cursor names must be missing for a while: a broker that was left
     /// behind answers, too, until it notices.
     fn check_loss(&mut self, opened: Opened) -> Result<Opened, SinkError> {
-        let missing = Brokers::new(&self.setup.access)
-            .and_then(|brokers| {
-                loss::look(&self.setup.access, &brokers, &opened.session.rest.marks)
-            })
+        let marks = &opened.session.rest.marks;
+        let missing = loss::look(&self.setup.access, &opened.brokers, marks)
             .map_err(|fault| SinkError::Again(fault.trouble()))?;
         if missing.is_empty() {
             self.lost_since = None;

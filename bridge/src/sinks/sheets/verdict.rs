@@ -6,6 +6,7 @@
 //! | 401, no token | not applied; every form of the credential waits |
 //! | 403 | not shared with us, or the API is not enabled: by its reason |
 //! | 404 | no such spreadsheet, or not shared with us |
+//! | 409 | not applied; it goes again |
 //! | 400 | a guard has refused it, a range is protected, the workbook is full, or a cell is not taken |
 //! | 408, 5xx, a truncated answer, no answer | it may have been applied: only the cursor knows |
 //!
@@ -88,7 +89,9 @@ fn of_problem(problem: &Problem) -> Verdict {
         403 | 404 => Verdict::Later(State::Unshared, Cause::Place),
         400 if says("protected cell or object") => Verdict::Later(State::Protected, Cause::Place),
         400 if says("number of cells in the workbook above the limit") => Verdict::Full,
-        400..=407 | 409..=499 => Verdict::Refused,
+        // Another request was in the way, and this one was given up.
+        409 => Verdict::Later(State::Away, Cause::Place),
+        400..=407 | 410..=499 => Verdict::Refused,
         _ => Verdict::Unclear,
     }
 }
@@ -227,6 +230,10 @@ mod tests {
             ),
             (refused(404, "", ""), later(State::Unshared, Cause::Place)),
             (refused(400, "", guard), Verdict::Refused),
+            (
+                refused(409, "", "aborted"),
+                later(State::Away, Cause::Place),
+            ),
             (refused(413, "", ""), Verdict::Refused),
             (refused(400, "", full), Verdict::Full),
             (

@@ -1,3 +1,5 @@
+//! The line: whose turn it is, and what Google sees of it.
+
 use std::collections::BTreeMap;
 
 use futures::FutureExt;

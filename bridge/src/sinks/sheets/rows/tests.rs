@@ -1,3 +1,5 @@
+//! Batches of rows: columns, cells, caps, and what is guarded.
+
 use super::*;
 use crate::mutants::Mutant;
 use crate::record::{Lane, Position};
