@@ -1,9 +1,11 @@
-//! Calls by Google's own description of its API: with `google/wire.rs` the only place that knows it.
+//! Calls to Google: with `google/` the only place that knows its own description of its API.
 //!
 //! Holds: every call asks for the scope `spreadsheets` and nothing more. A batch is sent once, at once,
 //! under the token that was fetched before; only a read whose token is refused is sent again, once. A body that breaks off is not
 //! an answer. Zeros that Google leaves out are read as zeros.
 
+mod answer;
+mod batch;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -14,7 +16,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use google_sheets4::api::{
-    BatchUpdateSpreadsheetRequest, DataFilter, DeveloperMetadataLookup,
+    BatchUpdateSpreadsheetResponse, DataFilter, DeveloperMetadataLookup,
     SearchDeveloperMetadataRequest,
 };
 use google_sheets4::hyper_util::client::legacy::Client;
@@ -22,14 +24,16 @@ use google_sheets4::hyper_util::client::legacy::connect::HttpConnector;
 use google_sheets4::hyper_util::rt::TokioExecutor;
 use google_sheets4::yup_oauth2::authenticator::Authenticator;
 use google_sheets4::yup_oauth2::client::CustomHyperClientBuilder;
-use google_sheets4::yup_oauth2::{self, ServiceAccountAuthenticator, ServiceAccountKey};
-use google_sheets4::{Delegate, Error, Sheets, common, hyper_rustls};
+use google_sheets4::yup_oauth2::{ServiceAccountAuthenticator, ServiceAccountKey};
+use google_sheets4::{Error, Sheets, common, hyper_rustls};
 use serde_json::Value;
 
-use self::wire::{done, item, request, tabs};
-use super::api::{Api, Done, Edit, Fault, Item, Problem, Tab};
+use self::answer::{Headers, of_error, of_token};
+use self::wire::{done, item, tabs};
+use super::api::{Api, Done, Edit, Fault, Item, Tab};
 use crate::config::SheetsConfig;
 
+const GOOGLE: &str = "https://sheets.googleapis.com/";
 /// All that is asked for.
 const SCOPE: &str = "https://www.googleapis.com/auth/spreadsheets";
 /// What an answer to a batch carries.
@@ -37,8 +41,6 @@ const BATCH_FIELDS: &str = "replies,updatedSpreadsheet(sheets(properties(sheetId
                             gridProperties(rowCount,columnCount,frozenRowCount))))";
 const TAB_FIELDS: &str =
     "sheets(properties(sheetId,title,gridProperties(rowCount,columnCount,frozenRowCount)))";
-/// Spreadsheet, or a part of an answer, is told to people at most so long.
-const WORDS_MAX: usize = 400;
 
 /// A connection for `account`; the node's own if it has no name.
 pub(super) async fn connect(config: &SheetsConfig, account: &str) -> Result<Arc<dyn Api>, Fault> {
@@ -95,13 +97,15 @@ async fn over<C: common::Connector>(
     let token = Held::default();
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let mut hub = Sheets::new(client, token.clone());
+    let mut base = GOOGLE.to_owned();
     if !config.endpoint.is_empty() {
-        let base = format!("{}/", config.endpoint.trim_end_matches('/'));
+        base = format!("{}/", config.endpoint.trim_end_matches('/'));
         hub.base_url(base.clone());
-        hub.root_url(base);
+        hub.root_url(base.clone());
     }
     Ok(Arc::new(Google {
         hub,
+        base,
         auth,
         token,
         is_refused: AtomicBool::new(false),
@@ -114,6 +118,13 @@ async fn over<C: common::Connector>(
 struct Held(Arc<Mutex<Option<String>>>);
 
 impl Held {
+    fn get(&self) -> Option<String> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
     fn set(&self, token: Option<String>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = token;
     }
@@ -123,17 +134,15 @@ type TokenOrNot = Result<Option<String>, Box<dyn std::error::Error + Send + Sync
 
 impl common::GetToken for Held {
     fn get_token<'a>(&'a self, _scopes: &'a [&str]) -> BoxFuture<'a, TokenOrNot> {
-        let token = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let token = self.get();
         Box::pin(std::future::ready(Ok(token)))
     }
 }
 
 struct Google<C: common::Connector> {
     hub: Sheets<C>,
+    /// Where the API is, with a slash at its end.
+    base: String,
     auth: Authenticator<C>,
     token: Held,
     /// Google does not take the token, whatever its time says.
@@ -181,21 +190,6 @@ impl<C: common::Connector> Google<C> {
     }
 }
 
-/// What an answer says besides its body.
-#[derive(Clone, Debug, Default)]
-struct Headers {
-    after: Option<Duration>,
-}
-
-impl Delegate for Headers {
-    fn http_failure(&mut self, answer: &common::Response, _error: Option<&Value>) -> common::Retry {
-        let after = answer.headers().get("retry-after");
-        let seconds = after.and_then(|after| after.to_str().ok()?.trim().parse().ok());
-        self.after = seconds.map(Duration::from_secs);
-        common::Retry::Abort
-    }
-}
-
 impl<C: common::Connector> Api for Google<C> {
     fn ready(&self) -> BoxFuture<'_, Result<(), Fault>> {
         self.fetch().boxed()
@@ -207,24 +201,20 @@ impl<C: common::Connector> Api for Google<C> {
         edits: Vec<Edit>,
     ) -> BoxFuture<'a, Result<Done, Fault>> {
         async move {
-            let request = BatchUpdateSpreadsheetRequest {
-                requests: Some(edits.into_iter().map(request).collect()),
-                include_spreadsheet_in_response: Some(true),
-                response_include_grid_data: Some(false),
-                ..Default::default()
-            };
+            let body = batch::body(edits);
+            let url = format!(
+                "{}v4/spreadsheets/{spreadsheet}:batchUpdate?fields={BATCH_FIELDS}&alt=json",
+                self.base
+            );
             // Under the token that `ready` has fetched: nothing comes between it and the write.
-            let mut headers = Headers::default();
-            let call = self.hub.spreadsheets().batch_update(request, spreadsheet);
-            let call = call.add_scope(SCOPE).param("fields", BATCH_FIELDS);
-            let answer = call.delegate(&mut headers).doit().await;
-            let answer = answer.map_err(|error| of_error(&error, &headers));
+            let token = self.token.get().unwrap_or_default();
+            let answer = batch::post(&self.hub.client, &url, (&token, body)).await;
             if let Err(Fault::Refused(problem)) = &answer
                 && problem.status == 401
             {
                 self.is_refused.store(true, Ordering::Relaxed);
             }
-            let (_, answer) = answer?;
+            let answer: BatchUpdateSpreadsheetResponse = answer?;
             Ok(done(answer))
         }
         .boxed()
@@ -313,90 +303,4 @@ impl<C: common::Connector> Api for Google<C> {
     fn mail(&self) -> &str {
         &self.mail
     }
-}
-
-fn of_token(error: &yup_oauth2::Error) -> Fault {
-    match error {
-        yup_oauth2::Error::HttpError(_)
-        | yup_oauth2::Error::HttpClientError(_)
-        | yup_oauth2::Error::JSONError(_)
-        | yup_oauth2::Error::LowLevelError(_) => {
-            Fault::Unsent(format!("no token could be fetched: {error}"))
-        }
-        yup_oauth2::Error::AuthError(_)
-        | yup_oauth2::Error::UserError(_)
-        | yup_oauth2::Error::MissingAccessToken
-        | yup_oauth2::Error::StorageError(_)
-        | yup_oauth2::Error::CredentialSourceError(_) => Fault::Unknown(format!(
-            "Google gives no token for this credential: {error}"
-        )),
-    }
-}
-
-fn of_error(error: &Error, headers: &Headers) -> Fault {
-    match error {
-        Error::BadRequest(body) => match problem(body, headers) {
-            // Google says these when it may have applied the request.
-            Some(problem) if problem.status == 408 || problem.status >= 500 => {
-                Fault::Unclear(format!("{} {}", problem.status, problem.message))
-            }
-            Some(problem) => Fault::Refused(Box::new(problem)),
-            None => Fault::Unclear("an answer of another shape".to_owned()),
-        },
-        Error::Failure(answer) => Fault::Unclear(format!("HTTP status {}", answer.status())),
-        Error::HttpError(error) if error.is_connect() => Fault::Unsent(chain(error)),
-        Error::HttpError(error) => Fault::Unclear(chain(error)),
-        Error::MissingToken(error) => Fault::Unsent(error.to_string()),
-        Error::JsonDecodeError(_, error) => {
-            Fault::Unclear(format!("the answer broke off: {error}"))
-        }
-        Error::Io(error) => Fault::Unclear(error.to_string()),
-        Error::MissingAPIKey
-        | Error::Cancelled
-        | Error::UploadSizeLimitExceeded(..)
-        | Error::FieldClash(_) => Fault::Unclear("the request could not be made".to_owned()),
-    }
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(": ");
-        words.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    words
-}
-
-/// Google's answer that says no.
-fn problem(body: &Value, headers: &Headers) -> Option<Problem> {
-    let error = body.get("error")?;
-    let text = |value: &Value, name: &str| {
-        let text = value.get(name).and_then(Value::as_str).unwrap_or_default();
-        text.chars().take(WORDS_MAX).collect::<String>()
-    };
-    let details = error.get("details").and_then(Value::as_array);
-    let info = details.into_iter().flatten().find(|detail| {
-        let kind = detail.get("@type").and_then(Value::as_str);
-        kind.is_some_and(|kind| kind.ends_with("google.rpc.ErrorInfo"))
-    });
-    let older = error.get("errors").and_then(Value::as_array);
-    let older = older.and_then(|older| older.first());
-    let metadata = info.and_then(|info| info.get("metadata"));
-    let quota = metadata.and_then(|metadata| {
-        let value = text(metadata, "quota_limit_value").parse().ok()?;
-        Some((text(metadata, "quota_limit"), value))
-    });
-    Some(Problem {
-        status: u16::try_from(error.get("code")?.as_u64()?).ok()?,
-        word: text(error, "status"),
-        reason: info
-            .or(older)
-            .map_or_else(String::new, |info| text(info, "reason")),
-        message: text(error, "message"),
-        quota,
-        after: headers.after,
-    })
 }
