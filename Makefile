@@ -79,7 +79,6 @@ test: setup-test lint unit kafka-test mutant-build build ## everything that CI r
 	$(JEPSEN) cluster --faults genesis --births-every 4
 	$(JEPSEN) kafka --net --pause-s 12 --outage-s 12
 	$(JEPSEN) mutants --three --binary $(MUTANT_BINARY)
-	$(JEPSEN) mutants --kafka --binary $(MUTANT_BINARY)
 	@$(MAKE) --no-print-directory sheets-check
 	@$(MAKE) --no-print-directory browser
 	@echo "make test: all green"

@@ -13,6 +13,7 @@ use crate::keys::{Account, decode};
 use crate::settings::Settings;
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+const GOOGLE: &str = "https://oauth2.googleapis.com/token";
 const SCOPE_PREFIX: &str = "https://www.googleapis.com/auth/";
 const ASSERTION_S_MAX: u64 = 3600;
 /// How wrong a client's clock may be; Google allows some minutes.
@@ -28,7 +29,7 @@ struct Token {
 #[derive(Debug, Default)]
 pub(crate) struct Tokens {
     accounts: HashMap<String, Account>,
-    tokens: HashMap<String, Token>,
+    by_bearer: HashMap<String, Token>,
     given: u64,
 }
 
@@ -43,7 +44,7 @@ impl Tokens {
 
     /// A revoked key: no token any more.
     pub(crate) fn revoke(&mut self, email: &str) -> bool {
-        self.tokens.retain(|_, token| token.caller.user != email);
+        self.by_bearer.retain(|_, token| token.caller.user != email);
         self.accounts.remove(email).is_some()
     }
 
@@ -70,14 +71,14 @@ impl Tokens {
                 self.given += 1;
                 let name = format!("ya29.fake-{}-{}", self.given, caller.user);
                 let ends_ms = now_ms + settings.token_life_ms;
-                self.tokens
+                self.by_bearer
                     .retain(|_, token| token.ends_ms + 600_000 > now_ms);
                 let token = Token {
                     caller,
                     scopes,
                     ends_ms,
                 };
-                self.tokens.insert(name.clone(), token);
+                self.by_bearer.insert(name.clone(), token);
                 let told = settings.token_told_s.min(settings.token_life_ms / 1000);
                 let body = json!({
                     "access_token": name, "expires_in": told, "token_type": "Bearer"});
@@ -109,7 +110,8 @@ impl Tokens {
         if !is_rs256 || !account.has_signed(signed, &signature) {
             return Err(invalid("Invalid JWT Signature."));
         }
-        if text("aud") != token_uri {
+        // Google's own clients name Google's endpoint, wherever they send the assertion.
+        if ![token_uri, GOOGLE].contains(&text("aud")) {
             return Err(invalid(
                 "Invalid JWT: Failed audience check. The right audience is the token URI.",
             ));
@@ -150,7 +152,7 @@ impl Tokens {
         let Some(bearer) = bearer else {
             return Err(error::unauthenticated("CREDENTIALS_MISSING"));
         };
-        let Some(token) = self.tokens.get(bearer) else {
+        let Some(token) = self.by_bearer.get(bearer) else {
             return Err(error::unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED"));
         };
         if token.ends_ms <= now_ms {
@@ -167,7 +169,7 @@ impl Tokens {
 
     /// Those of one user, or all, end now.
     pub(crate) fn expire(&mut self, user: Option<&str>) {
-        for token in self.tokens.values_mut() {
+        for token in self.by_bearer.values_mut() {
             if user.is_none_or(|user| token.caller.user == user) {
                 token.ends_ms = 0;
             }

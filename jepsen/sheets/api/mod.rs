@@ -86,13 +86,13 @@ pub(crate) async fn answer(fake: Arc<Fake>, call: Call) -> Answer {
     } else {
         match admit(&fake, &call, &mut end) {
             Err(answer) => answer,
-            Ok((task, fault)) => under(fake.clone(), task, fault).await,
+            Ok((task, fault)) => under(Arc::clone(&fake), task, fault).await,
         }
     };
     end.status = answer.status();
     if let Answer::Json { body, .. } = &answer {
         let words = body.pointer("/error/message").and_then(Value::as_str);
-        end.words = words.unwrap_or_default().to_owned();
+        words.unwrap_or_default().clone_into(&mut end.words);
     }
     fake.world().end_call(end);
     answer
@@ -143,60 +143,13 @@ fn admit(fake: &Fake, call: &Call, end: &mut CallEnd) -> Result<(Task, Option<Fa
     let mut path = path.into_iter().map(decode).collect::<HashMap<_, _>>();
     let spreadsheet = path.remove("spreadsheetId").unwrap_or_default();
     (end.method, end.spreadsheet) = (method.id.clone(), spreadsheet.clone());
-    let world = &mut *fake.world();
-    let now_ms = world.now_ms();
-    let scopes = &method.scopes;
-    let caller = world
-        .tokens
-        .caller(call.bearer.as_deref(), scopes, now_ms)?;
-    end.user.clone_from(&caller.user);
-    // Everything is a POST that has a body, so only the name tells what changes nothing.
-    let changes = [
-        "batchUpdate",
-        "append",
-        "batchClear",
-        "clear",
-        "update",
-        "copyTo",
-        "create",
-    ];
-    let last = method.id.rsplit('.').next().unwrap_or_default();
-    let class = if changes.iter().any(|change| last.starts_with(change)) {
-        Class::Write
-    } else {
-        Class::Read
-    };
-    let fault = world
-        .faults
-        .pick(Some(class), &spreadsheet, &mut world.dice);
-    end.fault = fault.as_ref().map(|fault| format!("{:?}", fault.kind));
-    let of_user = match class {
-        Class::Read => world.settings.reads_per_user,
-        Class::Write => world.settings.writes_per_user,
-    };
-    let settings = world.settings.clone();
-    let throttled = |exceeded: Exceeded| Answer::Json {
-        status: 429,
-        body: exceeded.to_json(&caller.project),
-        retry_after_s: settings.retry_after_s,
-    };
-    match fault.as_ref().map(|fault| fault.kind) {
-        Some(Kind::Throttle) => return Err(throttled(Exceeded::new(class, true, of_user))),
-        Some(Kind::Expire) => {
-            world.tokens.expire(Some(&caller.user));
-            return Err(error::unauthenticated("ACCESS_TOKEN_EXPIRED"));
-        }
-        _ => {}
-    }
-    let quota = &mut world.quota;
-    quota
-        .take(class, &caller, &settings, fake.elapsed_ms())
-        .map_err(throttled)?;
+    let (caller, fault) = gate(fake, (method, call, spreadsheet.as_str()), end)?;
+    // The lock is let go of before a body of some megabytes is looked at.
     let (mask, body) = checked(fake, method, (&call.query, &path), &call.body)?;
     let task = Task {
         number: end.n,
         method: method.id.clone(),
-        class,
+        class: class(method),
         caller,
         spreadsheet,
         path,
@@ -209,6 +162,64 @@ fn admit(fake: &Fake, call: &Call, end: &mut CallEnd) -> Result<(Task, Option<Fa
         scopes: method.scopes.clone(),
     };
     Ok((task, fault))
+}
+
+/// Whether the call changes anything. Everything is a POST that has a body, so only its name tells.
+fn class(method: &Method) -> Class {
+    let changes = [
+        "batchUpdate",
+        "append",
+        "batchClear",
+        "clear",
+        "update",
+        "copyTo",
+        "create",
+    ];
+    let last = method.id.rsplit('.').next().unwrap_or_default();
+    if changes.iter().any(|change| last.starts_with(change)) {
+        Class::Write
+    } else {
+        Class::Read
+    }
+}
+
+/// Token, scope and quota, and which fault falls.
+fn gate(
+    fake: &Fake,
+    (method, call, spreadsheet): (&Method, &Call, &str),
+    end: &mut CallEnd,
+) -> Result<(Caller, Option<Fault>), Answer> {
+    let world = &mut *fake.world();
+    let (now_ms, class) = (world.now_ms(), class(method));
+    let bearer = call.bearer.as_deref();
+    let caller = world.tokens.caller(bearer, &method.scopes, now_ms)?;
+    end.user.clone_from(&caller.user);
+    let (faults, dice) = (&mut world.faults, &mut world.dice);
+    let fault = faults.pick(Some(class), spreadsheet, dice);
+    end.fault = fault.as_ref().map(|fault| format!("{:?}", fault.kind));
+    let settings = &world.settings;
+    let throttled = |exceeded: Exceeded| Answer::Json {
+        status: 429,
+        body: exceeded.to_json(&caller.project),
+        retry_after_s: settings.retry_after_s,
+    };
+    let kind = fault.as_ref().map(|fault| fault.kind);
+    if kind == Some(Kind::Throttle) {
+        let size = match class {
+            Class::Read => settings.reads_per_user,
+            Class::Write => settings.writes_per_user,
+        };
+        return Err(throttled(Exceeded::new(class, true, size)));
+    }
+    if kind == Some(Kind::Expire) {
+        world.tokens.expire(Some(&caller.user));
+        return Err(error::unauthenticated("ACCESS_TOKEN_EXPIRED"));
+    }
+    let taken = world
+        .quota
+        .take(class, &caller, settings, fake.elapsed_ms());
+    taken.map_err(throttled)?;
+    Ok((caller, fault))
 }
 
 /// Parameters and body, by the published description.
@@ -284,15 +295,7 @@ fn selection(fake: &Fake, method: &Method, text: &str) -> Result<Mask, Answer> {
                 "Error expanding 'fields' parameter. Cannot find matching fields for path '{}'.",
                 stray.unwrap_or_default()
             );
-            let field = "fields".to_owned();
-            let Answer::Json {
-                status, mut body, ..
-            } = error::violations(&[Violation { field, words }])
-            else {
-                return Err(Answer::Never);
-            };
-            body["error"]["message"] = "Request contains an invalid argument.".into();
-            Err(Answer::json(status, body))
+            Err(error::stray(words))
         }
     }
 }
@@ -323,7 +326,8 @@ async fn under(fake: Arc<Fake>, mut task: Task, fault: Option<Fault>) -> Answer 
     };
     let delay = Duration::from_millis(fault.delay_ms);
     match fault.kind {
-        Kind::Answer => spoilt(&fault),
+        // Throttled and expired calls never come so far.
+        Kind::Answer | Kind::Throttle | Kind::Expire => spoilt(&fault),
         Kind::Drop => Answer::Gone,
         Kind::Hang => Answer::Never,
         Kind::ApplyThenAnswer => {
@@ -334,12 +338,7 @@ async fn under(fake: Arc<Fake>, mut task: Task, fault: Option<Fault>) -> Answer 
             whole(&fake, task).await;
             Answer::Gone
         }
-        Kind::Truncate => match whole(&fake, task).await {
-            Answer::Json {
-                status: 200, body, ..
-            } => Answer::Cut(body),
-            other => other,
-        },
+        Kind::Truncate => cut(whole(&fake, task).await),
         Kind::Slow => {
             sleep(delay).await;
             late(&fake, task).await
@@ -357,9 +356,18 @@ async fn under(fake: Arc<Fake>, mut task: Task, fault: Option<Fault>) -> Answer 
             task.work_ms = Some(fault.delay_ms);
             whole(&fake, task).await
         }
-        // These never come so far.
-        Kind::Throttle | Kind::Expire => spoilt(&fault),
     }
+}
+
+/// What is no 200 cannot be broken off: it was not applied.
+fn cut(answer: Answer) -> Answer {
+    if answer.status() != 200 {
+        return answer;
+    }
+    if let Answer::Json { body, .. } = answer {
+        return Answer::Cut(body);
+    }
+    answer
 }
 
 /// In the set of all that is under way.

@@ -21,16 +21,21 @@ struct Properties {
     title: Option<String>,
     index: Option<i32>,
     sheet_type: Option<String>,
-    grid_properties: Option<Grid>,
+    #[serde(rename = "gridProperties")]
+    grid: Option<Grid>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Grid {
-    row_count: Option<i32>,
-    column_count: Option<i32>,
-    frozen_row_count: Option<i32>,
-    frozen_column_count: Option<i32>,
+    #[serde(rename = "rowCount")]
+    rows: Option<i32>,
+    #[serde(rename = "columnCount")]
+    columns: Option<i32>,
+    #[serde(rename = "frozenRowCount")]
+    frozen_rows: Option<i32>,
+    #[serde(rename = "frozenColumnCount")]
+    frozen_columns: Option<i32>,
 }
 
 fn count(count: Option<i32>, usual: usize) -> Result<usize, Fault> {
@@ -78,16 +83,16 @@ impl Turn<'_> {
                 format!("Sheet with id {id} already exists. Please use another id.").into(),
             );
         }
-        let grid = new.grid_properties.unwrap_or_default();
-        let rows = count(grid.row_count, ROWS_USUAL)?;
-        let columns = count(grid.column_count, COLUMNS_USUAL)?;
+        let grid = new.grid.unwrap_or_default();
+        let rows = count(grid.rows, ROWS_USUAL)?;
+        let columns = count(grid.columns, COLUMNS_USUAL)?;
         if rows == 0 || columns == 0 || columns > COLUMNS_MAX {
             return Err("The size of the grid is not allowed.".into());
         }
         self.has_room(rows.saturating_mul(columns).min(CELLS_MAX + 1))?;
         let mut tab = Tab::new(id, &title, rows, columns);
-        tab.frozen_rows = count(grid.frozen_row_count, 0)?.min(rows - 1);
-        tab.frozen_columns = count(grid.frozen_column_count, 0)?.min(columns - 1);
+        tab.frozen_rows = count(grid.frozen_rows, 0)?.min(rows - 1);
+        tab.frozen_columns = count(grid.frozen_columns, 0)?.min(columns - 1);
         for name in OTHERS {
             if let Some(value) = properties(body).get(name) {
                 tab.others.insert(name.to_owned(), value.clone());
@@ -130,10 +135,10 @@ impl Turn<'_> {
             self.is_title_free(title, Some(id))?;
         }
         self.may_edit(&Area::whole(id))?;
-        let grid = new.grid_properties.unwrap_or_default();
+        let grid = new.grid.unwrap_or_default();
         for (name, wanted, dimension) in [
-            ("rowCount", grid.row_count, Dimension::Rows),
-            ("columnCount", grid.column_count, Dimension::Columns),
+            ("rowCount", grid.rows, Dimension::Rows),
+            ("columnCount", grid.columns, Dimension::Columns),
         ] {
             let len = self.sheet(id)?.len(dimension);
             if is_named(&["gridProperties", name]) {
@@ -145,10 +150,7 @@ impl Turn<'_> {
                 self.book.resize(id, dimension, wanted);
             }
         }
-        let frozen = (
-            count(grid.frozen_row_count, 0)?,
-            count(grid.frozen_column_count, 0)?,
-        );
+        let frozen = (count(grid.frozen_rows, 0)?, count(grid.frozen_columns, 0)?);
         if let Some(tab) = self.book.tab_mut(id) {
             if is_named(&["gridProperties", "frozenRowCount"]) {
                 if frozen.0 >= tab.rows.len() {

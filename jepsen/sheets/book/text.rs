@@ -77,12 +77,11 @@ fn moment(serial: f64, pattern: &str) -> String {
             }
         };
         let before_seconds = after.trim_start_matches([':', ' ']).starts_with('s');
-        out += &match first {
+        let shown = match first {
             'y' if token.len() == 2 => format!("{:02}", year % 100),
             'y' => format!("{year:04}"),
-            'M' => two(month),
             'm' if is_time || before_seconds => two(minute),
-            'm' => two(month),
+            'M' | 'm' => two(month),
             'd' => two(day),
             'h' | 'H' => two(hour),
             's' => two(second),
@@ -92,6 +91,7 @@ fn moment(serial: f64, pattern: &str) -> String {
                 .collect(),
             _ => token.replace(['"', '\\'], ""),
         };
+        out.push_str(&shown);
         is_time = match first {
             'h' | 'H' => true,
             'y' | 'd' | 's' => false,
@@ -127,7 +127,7 @@ mod tests {
     fn serial_numbers_are_dates() {
         assert_eq!(moment(2.5, "yyyy-mm-dd hh:mm:ss"), "1900-01-01 12:00:00");
         assert_eq!(moment(46_352.5, "d.m.yy h:mm"), "26.11.26 12:00");
-        assert_eq!(moment(46_352.999_999_9, "yyyy-MM-dd"), "2026-11-27");
+        assert_eq!(moment(46_352.999_999_999_9, "yyyy-MM-dd"), "2026-11-27");
         assert_eq!(
             moment(0.0, "yyyy-mm-dd hh:mm:ss.000"),
             "1899-12-30 00:00:00.000"

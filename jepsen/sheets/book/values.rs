@@ -1,5 +1,6 @@
 //! Values of a range, as `values.get` answers them: without blank rows and cells at the end.
 
+use crate::json::put;
 use serde_json::{Value, json};
 
 use super::a1::Rect;
@@ -35,15 +36,14 @@ impl Book {
                 })
                 .collect();
         }
-        cut(
-            &mut lines,
-            |line| line.is_empty(),
-            |line| cut(line, |value| *value == "", |_| ()),
-        );
+        cut(&mut lines, Vec::is_empty, |line| {
+            cut(line, |value| *value == "", |_| ());
+        });
         let dimension = if by_column { "COLUMNS" } else { "ROWS" };
         let mut range = json!({"range": rect.to_text(&tab.title), "majorDimension": dimension});
         if !lines.is_empty() {
-            range["values"] = lines.into_iter().map(Value::from).collect();
+            let values = lines.into_iter().map(Value::from);
+            put(&mut range, "values", values.collect::<Value>());
         }
         range
     }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -13,6 +13,8 @@ use crate::book::protect::{Area, Protected};
 use crate::book::row::{Cell, Content};
 use crate::book::shift::Shift;
 use crate::book::{Book, Dimension, Order, Tab};
+use crate::settings::Restored;
+use crate::shelf::Shelf;
 use crate::world::Fake;
 
 /// A column by its place or by what the first row says.
@@ -33,13 +35,12 @@ enum Which {
 
 #[derive(Debug, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
-enum Deed {
+enum OnGrid {
     Sort {
         tab: Which,
         by: Column,
         #[serde(default)]
         descending: bool,
-        #[serde(default)]
         from: Option<usize>,
     },
     InsertRows {
@@ -96,9 +97,23 @@ enum Deed {
         rows: usize,
         columns: usize,
     },
+}
+
+const ON_BOOK: [&str; 7] = [
+    "add_tab",
+    "rename_tab",
+    "delete_tab",
+    "delete_metadata",
+    "set_metadata",
+    "protect",
+    "unprotect",
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum OnBook {
     AddTab {
         title: String,
-        #[serde(default)]
         id: Option<i32>,
     },
     RenameTab {
@@ -108,13 +123,8 @@ enum Deed {
     DeleteTab {
         tab: Which,
     },
-    RestoreTab {
-        id: i32,
-    },
     DeleteMetadata {
-        #[serde(default)]
         id: Option<i32>,
-        #[serde(default)]
         key: Option<String>,
     },
     SetMetadata {
@@ -123,9 +133,7 @@ enum Deed {
     },
     Protect {
         tab: Which,
-        #[serde(default)]
         columns: Option<(usize, usize)>,
-        #[serde(default)]
         rows: Option<(usize, usize)>,
         #[serde(default)]
         warning: bool,
@@ -133,11 +141,19 @@ enum Deed {
     Unprotect {
         tab: Which,
     },
+}
+
+const ON_PAST: [&str; 2] = ["restore", "restore_tab"];
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+enum OnPast {
     Restore {
-        #[serde(default)]
         revision: Option<u64>,
-        #[serde(default)]
         back: Option<u64>,
+    },
+    RestoreTab {
+        id: i32,
     },
 }
 
@@ -149,41 +165,42 @@ const OWNER: &str = "owner@example.com";
 
 /// Does one deed; answers the new version.
 pub(super) fn does(fake: &Fake, id: &str, body: &Value) -> anyhow::Result<Value> {
-    let deed = Deed::deserialize(body)?;
+    let name = body.get("do").and_then(Value::as_str).unwrap_or_default();
     let world = &mut *fake.world();
     let metadata = world.settings.restored_metadata;
     let new_id = world.dice.id();
-    let shelf = world
-        .shelves
-        .get(id)
-        .with_context(|| format!("no spreadsheet {id}"))?;
-    let now = shelf.now();
+    let shelf = world.shelves.get(id);
+    let shelf = shelf.with_context(|| format!("no spreadsheet {id}"))?;
     let mut outcome = Outcome::default();
-    let book = match deed {
-        Deed::Restore { revision, back } => {
-            let revision = match (revision, back) {
-                (Some(revision), _) => revision,
-                (None, back) => now.revision.saturating_sub(back.unwrap_or(1)),
-            };
-            let book = shelf.restored(revision, metadata);
-            book.with_context(|| format!("version {revision} is not known"))?
-        }
-        Deed::RestoreTab { id } => {
-            let book = shelf.untrashed(id, metadata);
-            book.with_context(|| format!("tab {id} cannot be brought back"))?
-        }
-        deed => {
-            let mut book = (*now.book).clone();
-            let mut hand = Hand {
-                book: &mut book,
-                outcome: &mut outcome,
-            };
-            hand.acts(deed, new_id)?;
-            book
-        }
+    let mut book = (*shelf.now().book).clone();
+    let mut hand = Hand {
+        book: &mut book,
+        outcome: &mut outcome,
     };
+    if ON_PAST.contains(&name) {
+        book = brought_back(shelf, &OnPast::deserialize(body)?, metadata)?;
+    } else if ON_BOOK.contains(&name) {
+        hand.on_book(OnBook::deserialize(body)?, new_id)?;
+    } else {
+        hand.on_grid(OnGrid::deserialize(body)?)?;
+    }
     let revision = world.commit(book, outcome, (0, OWNER, Some(body.clone())));
     Ok(json!({ "revision": revision }))
+}
+
+fn brought_back(shelf: &Shelf, deed: &OnPast, metadata: Restored) -> anyhow::Result<Book> {
+    match *deed {
+        OnPast::Restore { revision, back } => {
+            let before = shelf.now().revision.saturating_sub(back.unwrap_or(1));
+            let revision = revision.unwrap_or(before);
+            let book = shelf.restored(revision, metadata);
+            book.with_context(|| format!("version {revision} is not known"))
+        }
+        OnPast::RestoreTab { id } => {
+            let book = shelf.untrashed(id, metadata);
+            book.with_context(|| format!("tab {id} cannot be brought back"))
+        }
+    }
 }
 
 /// The spreadsheet under a person's hand.
@@ -201,6 +218,12 @@ impl Hand<'_> {
         tab.with_context(|| format!("no tab {which:?}"))
     }
 
+    fn tab_mut(&mut self, which: &Which) -> anyhow::Result<&mut Tab> {
+        let id = self.tab(which)?.id;
+        let tab = self.book.tab_mut(id);
+        tab.with_context(|| format!("no tab {which:?}"))
+    }
+
     fn column(&self, which: &Which, column: &Column) -> anyhow::Result<usize> {
         let tab = self.tab(which)?;
         match column {
@@ -213,49 +236,39 @@ impl Hand<'_> {
         }
     }
 
-    fn acts(&mut self, deed: Deed, new_id: i32) -> anyhow::Result<()> {
+    fn on_grid(&mut self, deed: OnGrid) -> anyhow::Result<()> {
+        let (rows, columns) = (Dimension::Rows, Dimension::Columns);
         match deed {
-            Deed::Sort {
+            OnGrid::Sort {
                 tab,
                 by,
                 descending,
                 from,
-            } => {
-                let column = self.column(&tab, &by)?;
-                let found = self.tab(&tab)?;
-                let from = from.unwrap_or(found.frozen_rows.max(1));
-                let (id, rows, columns) = (found.id, from..found.rows.len(), 0..found.columns());
-                let order = Order {
-                    column,
-                    is_descending: descending,
-                };
-                self.change(id).sort(rows, columns, &[order]);
-                Ok(())
+            } => self.sort(&tab, &by, descending, from),
+            OnGrid::InsertRows { tab, at, count } => {
+                self.shift(&tab, rows, &Shift::Insert { at, count })
             }
-            Deed::InsertRows { tab, at, count } => {
-                self.shift(&tab, Dimension::Rows, Shift::Insert { at, count })
+            OnGrid::DeleteRows { tab, at, count } => {
+                self.shift(&tab, rows, &Shift::Remove(at..at + count))
             }
-            Deed::DeleteRows { tab, at, count } => {
-                self.shift(&tab, Dimension::Rows, Shift::Remove(at..at + count))
-            }
-            Deed::MoveRows {
+            OnGrid::MoveRows {
                 tab,
                 from,
                 count,
                 to,
             } => {
                 let from = from..from + count;
-                self.shift(&tab, Dimension::Rows, Shift::Move { from, to })
+                self.shift(&tab, rows, &Shift::Move { from, to })
             }
-            Deed::InsertColumns { tab, at, count } => {
+            OnGrid::InsertColumns { tab, at, count } => {
                 let at = self.column(&tab, &at)?;
-                self.shift(&tab, Dimension::Columns, Shift::Insert { at, count })
+                self.shift(&tab, columns, &Shift::Insert { at, count })
             }
-            Deed::DeleteColumns { tab, at, count } => {
+            OnGrid::DeleteColumns { tab, at, count } => {
                 let at = self.column(&tab, &at)?;
-                self.shift(&tab, Dimension::Columns, Shift::Remove(at..at + count))
+                self.shift(&tab, columns, &Shift::Remove(at..at + count))
             }
-            Deed::MoveColumns {
+            OnGrid::MoveColumns {
                 tab,
                 from,
                 count,
@@ -263,13 +276,13 @@ impl Hand<'_> {
             } => {
                 let (from, to) = (self.column(&tab, &from)?, self.column(&tab, &to)?);
                 let from = from..from + count;
-                self.shift(&tab, Dimension::Columns, Shift::Move { from, to })
+                self.shift(&tab, columns, &Shift::Move { from, to })
             }
-            Deed::RenameHeader { tab, column, to } => {
+            OnGrid::RenameHeader { tab, column, to } => {
                 let column = self.column(&tab, &column)?;
                 self.write(&tab, (0, column), &to.into())
             }
-            Deed::SetCell {
+            OnGrid::SetCell {
                 tab,
                 row,
                 column,
@@ -278,48 +291,71 @@ impl Hand<'_> {
                 let column = self.column(&tab, &column)?;
                 self.write(&tab, (row, column), &value)
             }
-            other => self.acts_on_tabs(other, new_id),
+            OnGrid::Resize {
+                tab,
+                rows: height,
+                columns: width,
+            } => self.resize(&tab, height, width),
         }
     }
 
-    fn acts_on_tabs(&mut self, deed: Deed, new_id: i32) -> anyhow::Result<()> {
+    fn sort(
+        &mut self,
+        tab: &Which,
+        by: &Column,
+        is_descending: bool,
+        from: Option<usize>,
+    ) -> anyhow::Result<()> {
+        let column = self.column(tab, by)?;
+        let found = self.tab_mut(tab)?;
+        let from = from.unwrap_or(found.frozen_rows.max(1));
+        let (rows, columns) = (from..found.rows.len(), 0..found.columns());
+        let order = Order {
+            column,
+            is_descending,
+        };
+        found.sort(rows, columns, &[order]);
+        Ok(())
+    }
+
+    fn resize(&mut self, tab: &Which, rows: usize, columns: usize) -> anyhow::Result<()> {
+        let id = self.tab(tab)?.id;
+        ensure!(rows > 0 && columns > 0, "a grid has a row and a column");
+        self.book.resize(id, Dimension::Rows, rows);
+        self.book.resize(id, Dimension::Columns, columns);
+        Ok(())
+    }
+
+    fn on_book(&mut self, deed: OnBook, new_id: i32) -> anyhow::Result<()> {
         match deed {
-            Deed::Resize { tab, rows, columns } => {
-                let id = self.tab(&tab)?.id;
-                ensure!(rows > 0 && columns > 0, "a grid has a row and a column");
-                self.book.resize(id, Dimension::Rows, rows);
-                self.book.resize(id, Dimension::Columns, columns);
-            }
-            Deed::AddTab { title, id } => {
+            OnBook::AddTab { title, id } => {
                 let id = id.unwrap_or(new_id);
                 ensure!(self.book.tab(id).is_none(), "tab {id} is there");
                 ensure!(self.book.titled(&title).is_none(), "tab {title} is there");
-                self.book
-                    .tabs
-                    .push(Arc::new(Tab::new(id, &title, 1000, 26)));
+                let tab = Tab::new(id, &title, 1000, 26);
+                self.book.tabs.push(Arc::new(tab));
             }
-            Deed::RenameTab { tab, to } => {
+            OnBook::RenameTab { tab, to } => {
                 ensure!(self.book.titled(&to).is_none(), "tab {to} is there");
-                let id = self.tab(&tab)?.id;
-                self.change(id).title = to;
+                self.tab_mut(&tab)?.title = to;
             }
-            Deed::DeleteTab { tab } => {
+            OnBook::DeleteTab { tab } => {
                 let id = self.tab(&tab)?.id;
                 ensure!(self.book.tabs.len() > 1, "a spreadsheet has a tab");
                 self.book.remove_tab(id);
             }
-            Deed::DeleteMetadata { id, key } => {
+            OnBook::DeleteMetadata { id, key } => {
                 ensure!(id.is_some() || key.is_some(), "id or key");
                 Arc::make_mut(&mut self.book.items).retain(|own, item| {
                     id.is_some_and(|id| id != *own)
                         || key.as_ref().is_some_and(|key| *key != item.key)
                 });
             }
-            Deed::SetMetadata { id, value } => {
+            OnBook::SetMetadata { id, value } => {
                 let item = Arc::make_mut(&mut self.book.items).get_mut(&id);
                 item.with_context(|| format!("no metadata {id}"))?.value = Some(value);
             }
-            Deed::Protect {
+            OnBook::Protect {
                 tab,
                 columns,
                 rows,
@@ -341,50 +377,36 @@ impl Hand<'_> {
                     description: String::new(),
                 });
             }
-            Deed::Unprotect { tab } => {
+            OnBook::Unprotect { tab } => {
                 let id = self.tab(&tab)?.id;
-                self.book
-                    .protected
-                    .retain(|protected| protected.range.tab != id);
+                let protected = &mut self.book.protected;
+                protected.retain(|protected| protected.range.tab != id);
             }
-            other => bail!("{other:?} was done before"),
         }
         Ok(())
     }
 
-    /// The caller has found the tab.
-    fn change(&mut self, id: i32) -> &mut Tab {
-        assert!(self.book.tab(id).is_some(), "tab {id} was found");
-        let place = self.book.tabs.iter().position(|tab| tab.id == id);
-        let tab = self.book.tabs.iter_mut().nth(place.unwrap_or_default());
-        tab.map(Arc::make_mut)
-            .unwrap_or_else(|| unreachable!("tab {id} was found"))
-    }
-
-    fn shift(&mut self, tab: &Which, dimension: Dimension, shift: Shift) -> anyhow::Result<()> {
+    fn shift(&mut self, tab: &Which, dimension: Dimension, shift: &Shift) -> anyhow::Result<()> {
         let found = self.tab(tab)?;
         let (id, title, len) = (found.id, found.title.clone(), found.len(dimension));
-        let is_possible = match &shift {
+        let is_possible = match shift {
             Shift::Insert { at, count } => *at <= len && *count > 0,
             Shift::Remove(range) => !range.is_empty() && range.end <= len && range.len() < len,
             Shift::Move { from, to } => {
-                !from.is_empty()
-                    && from.end <= len
-                    && *to <= len
-                    && !(from.start..=from.end).contains(to)
+                let is_inside = (from.start..=from.end).contains(to);
+                !from.is_empty() && from.end <= len && *to <= len && !is_inside
             }
         };
         ensure!(is_possible, "{shift:?} is not possible: there are {len}");
         let heads = Arc::new(heads(self.book, found));
-        let rows = self.book.shift(id, dimension, &shift);
+        let rows = self.book.shift(id, dimension, shift);
         if let Shift::Remove(range) = shift
             && !rows.is_empty()
         {
-            let (tab, row) = (id, range.start);
             self.outcome.removed.push(Moved {
-                tab,
+                tab: id,
                 title,
-                row,
+                row: range.start,
                 heads,
                 rows,
             });
@@ -399,8 +421,9 @@ impl Hand<'_> {
         (row, column): (usize, usize),
         value: &Value,
     ) -> anyhow::Result<()> {
-        let found = self.tab(tab)?;
-        let slot = found.slots.get(column).copied().context("no such column")?;
+        let found = self.tab_mut(tab)?;
+        let slot = found.slots.get(column).copied();
+        let slot = slot.context("no such column")?;
         let old = found.rows.get(row).cloned().context("no such row")?;
         let content = match value {
             Value::Null => Content::Blank,
@@ -413,9 +436,9 @@ impl Hand<'_> {
             }
         };
         let style = old.cell(slot).style;
-        let id = found.id;
-        let new = old.with([(slot, Cell { content, style })]);
-        self.change(id).rows.set(row, new);
+        found
+            .rows
+            .set(row, old.with([(slot, Cell { content, style })]));
         Ok(())
     }
 }

@@ -159,8 +159,9 @@ impl Schema {
                 Some(Kind::Message(place)) => self.omit_zeros(*place, value),
                 Some(Kind::List(inner)) => {
                     if let (Kind::Message(place), Some(list)) = (&**inner, value.as_array_mut()) {
-                        list.iter_mut()
-                            .for_each(|value| self.omit_zeros(*place, value));
+                        for value in list {
+                            self.omit_zeros(*place, value);
+                        }
                     }
                 }
                 _ => {}

@@ -11,6 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::checker::findings::{Findings, Kind};
 use crate::form::Form;
 
+/// What a record says that is sent once more.
+const REPLAY: (&str, &str) = ("formspool-replay", "true");
+
 /// One record as a consumer shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
@@ -79,8 +82,8 @@ pub(crate) struct Expected<'a> {
     pub(crate) partitions: u32,
     /// Seqs that the destination does not take.
     pub(crate) parked: &'a BTreeSet<u64>,
-    /// Sent once more because somebody asked for it.
-    pub(crate) is_replay: bool,
+    /// Up to this seq all had been there, and was sent once more because somebody asked for it.
+    pub(crate) replayed: u64,
 }
 
 /// Answers how many of the log's records the topic shows as it must.
@@ -120,7 +123,7 @@ pub(crate) fn check(topic: &Topic, expected: &Expected<'_>, findings: &mut Findi
                 format!("{}: seq {seq} is parked, and there", at())
             });
         }
-        let wrong = wrong(row, original, expected);
+        let wrong = wrong(row, (seq, original), expected);
         good += u64::from(wrong.is_empty());
         for words in wrong {
             findings.add(Kind::Altered, || format!("{}: seq {seq}: {words}", at()));
@@ -143,7 +146,7 @@ pub(crate) fn check(topic: &Topic, expected: &Expected<'_>, findings: &mut Findi
 }
 
 /// What is wrong with one record but its place, in words.
-fn wrong(row: &Shown, original: &Original, expected: &Expected<'_>) -> Vec<String> {
+fn wrong(row: &Shown, (seq, original): (u64, &Original), expected: &Expected<'_>) -> Vec<String> {
     let mut wrong = Vec::new();
     let form = expected.form.name();
     let index = original.index.to_string();
@@ -154,9 +157,9 @@ fn wrong(row: &Shown, original: &Original, expected: &Expected<'_>) -> Vec<Strin
         ("formspool-cluster", expected.cluster),
         ("formspool-received-at", original.received_at.as_str()),
     ];
-    if expected.is_replay {
-        headers.push(("formspool-replay", "1"));
-    } else if let Some(value) = row.header("formspool-replay") {
+    if seq <= expected.replayed {
+        headers.push(REPLAY);
+    } else if let Some(value) = row.header(REPLAY.0) {
         wrong.push(format!(
             "formspool-replay is {value}, and nobody asked for one"
         ));

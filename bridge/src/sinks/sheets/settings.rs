@@ -81,6 +81,9 @@ fn default_tab() -> String {
 
 impl Settings {
     pub(super) fn read(settings: &serde_json::Value) -> Result<Self, String> {
+        if settings.is_null() {
+            return Err("the table [sheets] is missing: it names a spreadsheet".to_owned());
+        }
         Self::deserialize(settings).map_err(|error| format!("sheets: {error}"))
     }
 

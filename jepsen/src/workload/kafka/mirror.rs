@@ -81,8 +81,8 @@ pub(super) struct Mirror {
     logs: BTreeMap<Form, Log>,
     /// What was judged already and is not to be there again: the last offsets of the lives before.
     ends: BTreeMap<Form, BTreeMap<i32, i64>>,
-    /// Its records say that they are sent once more.
-    pub(super) is_replay: bool,
+    /// Up to this seq its records say that they are sent once more.
+    pub(super) replayed: u64,
     /// Records that only the uncommitted reading shows, by topic.
     hidden: BTreeMap<Form, u64>,
 }
@@ -113,7 +113,7 @@ impl Mirror {
             replicas: lab.replicas(),
             logs: BTreeMap::new(),
             ends: BTreeMap::new(),
-            is_replay: false,
+            replayed: 0,
             hidden: BTreeMap::new(),
         })
     }
@@ -198,7 +198,7 @@ impl Mirror {
                 cluster: &self.cluster,
                 partitions: PARTITIONS,
                 parked,
-                is_replay: self.is_replay,
+                replayed: self.replayed,
             };
             verdict.good += check(&self.this_life(form, &committed), &expected, findings);
         }

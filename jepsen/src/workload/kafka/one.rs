@@ -42,6 +42,8 @@ const REST: Duration = Duration::from_millis(40);
 const TRANSACTION_TIME: Duration = Duration::from_secs(4);
 /// Nothing is kept alive while idle: the names of producers expire.
 const KEEPALIVE: Duration = Duration::from_hours(1);
+/// What looks lost for so long is lost.
+const LOSS_TIME: Duration = Duration::from_secs(3);
 /// What has begun under load is caught within this.
 const CATCH_TIME: Duration = Duration::from_secs(20);
 const DELIVER_TIME: Duration = Duration::from_mins(1);
@@ -110,6 +112,7 @@ fn set_up(lab: &Lab, site: &mut Site) {
     let settings = [
         ("KAFKA__TRANSACTION_TIMEOUT_MS", millis(TRANSACTION_TIME)),
         ("KAFKA__KEEPALIVE_MS", millis(KEEPALIVE)),
+        ("KAFKA__LOSS_CONFIRM_MS", millis(LOSS_TIME)),
     ];
     lab.set_up(site, &settings);
 }

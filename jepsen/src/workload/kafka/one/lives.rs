@@ -79,6 +79,7 @@ pub(super) async fn topic_gone(one: &mut One<'_>) -> anyhow::Result<String> {
     mirror.define(&mut desk).await?;
     one.judge_other(&mut mirror, "before the topic goes", &none)
         .await?;
+    let had = mirror.log(Form::Quiet)?.keys().last().copied().unwrap_or(0);
     let topic = mirror.topic(Form::Quiet);
     one.lab.brokers.delete_topic(&topic).await?;
     one.post(FEW).await?;
@@ -91,7 +92,7 @@ pub(super) async fn topic_gone(one: &mut One<'_>) -> anyhow::Result<String> {
     };
     if words.contains(&topic) {
         mirror.forget();
-        mirror.is_replay = true;
+        mirror.replayed = had;
         let what = (mirror.task.as_str(), "replay");
         let body = json!({ "from": "beginning" });
         tasks::ask(&mut desk.client, &desk.token, what, &body).await?;
