@@ -184,10 +184,8 @@ impl Mirror {
     ) -> anyhow::Result<Verdict> {
         let mut verdict = Verdict::default();
         for form in self.forms.clone() {
-            let log = self.logs.entry(form).or_default();
-            follow_log(&mut desk.client, &desk.token, form, log).await?;
             let bootstrap = lab.brokers.bootstrap();
-            let committed = self.whole(form, &bootstrap, parked).await?;
+            let committed = self.settled(desk, (form, &bootstrap), parked).await?;
             let uncommitted = read(&bootstrap, &self.topic(form), Isolation::Uncommitted).await?;
             let hidden = aborted(&committed, &uncommitted, findings);
             verdict.aborted += hidden.saturating_sub(self.hidden.get(&form).copied().unwrap_or(0));
@@ -203,6 +201,34 @@ impl Mirror {
             verdict.good += check(&self.this_life(form, &committed), &expected, findings);
         }
         Ok(verdict)
+    }
+
+    /// The topic, read between two looks at the log that show the same. A pack of a node that was cut
+    /// off may arrive long after its clients have given up: a record that is accepted behind the first
+    /// look may be in the topic already.
+    async fn settled(
+        &mut self,
+        desk: &mut Desk,
+        (form, bootstrap): (Form, &str),
+        parked: &BTreeSet<u64>,
+    ) -> anyhow::Result<Topic> {
+        let end = Instant::now() + SEEN_TIME;
+        self.follow(desk, form).await?;
+        loop {
+            let topic = self.whole(form, bootstrap, parked).await?;
+            let is_still = !self.follow(desk, form).await?;
+            if is_still || Instant::now() > end {
+                return Ok(topic);
+            }
+        }
+    }
+
+    /// Reads what is new in the log. True if there was something.
+    async fn follow(&mut self, desk: &mut Desk, form: Form) -> anyhow::Result<bool> {
+        let log = self.logs.entry(form).or_default();
+        let before = log.len();
+        follow_log(&mut desk.client, &desk.token, form, log).await?;
+        Ok(before < log.len())
     }
 
     /// Of the present life: all of it, once nothing is missing, or what there is when time is over.
