@@ -36,6 +36,8 @@ const REST: Duration = Duration::from_millis(40);
 /// Of the nodes' transactions, and how often an idle producer is heard: before its name expires.
 const TRANSACTION_TIME: Duration = Duration::from_secs(8);
 const KEEPALIVE: Duration = Duration::from_secs(2);
+/// A broker that was killed is missed within this.
+const MOVE_TIME: Duration = Duration::from_secs(30);
 /// A fault that does not say how long it lasts.
 const HOLD: Duration = Duration::from_secs(4);
 /// A transaction comes under load.
@@ -240,11 +242,7 @@ impl Three<'_> {
             }
             Fault::CoordinatorMoved => {
                 brokers.kill(coordinator).await?;
-                self.hold(HOLD).await?;
-                let layout = self.lab.brokers.layout().await?;
-                let next = layout.coordinator(&self.mirror.id())?;
-                let moved = u64::from(next != coordinator);
-                self.run.report.demand("coordinators moved", moved, 1);
+                let next = self.moved_from(coordinator).await?;
                 self.lab.brokers.start().await?;
                 Ok(format!(
                     "broker {number} was killed, {} coordinated",
@@ -278,6 +276,24 @@ impl Three<'_> {
             | Fault::LeaderIsolated
             | Fault::LeaderVanished => anyhow::bail!("not a fault of brokers"),
         }
+    }
+
+    /// Who coordinates in place of a broker that was killed. The controller misses it only once its
+    /// session is over.
+    async fn moved_from(&mut self, coordinator: usize) -> anyhow::Result<usize> {
+        let end = Instant::now() + MOVE_TIME;
+        let next = loop {
+            self.hold(HOLD).await?;
+            let layout = self.lab.brokers.layout().await?;
+            match layout.coordinator(&self.mirror.id()) {
+                Ok(next) if next != coordinator => break next,
+                other if Instant::now() > end => break other?,
+                _ => {}
+            }
+        };
+        let moved = u64::from(next != coordinator);
+        self.run.report.demand("coordinators moved", moved, 1);
+        Ok(next)
     }
 
     async fn hold(&mut self, time: Duration) -> anyhow::Result<()> {
