@@ -3,19 +3,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::checker::findings::{Findings, Kind};
 use crate::workload::Run;
 use crate::workload::worker::{Doors, Ended, Gauge, Phase, Worker, wait};
 
 const WARM_TIME: Duration = Duration::from_mins(1);
 /// The fact that a report has after all are settled.
 pub(crate) const LEFT_IN_DOUBT: &str = "keyed documents left in doubt";
+const QUIET_TIME: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(100);
 const SETTLE_TIME: Duration = Duration::from_mins(2);
 
 /// How many post, and how.
@@ -83,6 +87,30 @@ impl Fleet {
     pub(crate) async fn wait_for_load(&self, before: u64) -> bool {
         let enough = before + u64::from(self.crew.connections);
         wait(&self.gauge.acks, enough, WARM_TIME).await
+    }
+
+    /// Nothing is posted any more, and nothing is under way: what is, in time, without an answer is a
+    /// finding.
+    pub(crate) async fn quiet(&self, name: &str, findings: &mut Findings) {
+        self.phase.send_replace(Phase::Down);
+        if !self.is_still().await {
+            findings.add(Kind::Answer, || {
+                let seconds = QUIET_TIME.as_secs();
+                format!("{name}: posts are without an answer for {seconds} s")
+            });
+        }
+    }
+
+    /// Waits until nothing is under way. False if time is over.
+    pub(crate) async fn is_still(&self) -> bool {
+        let end = Instant::now() + QUIET_TIME;
+        while self.gauge.under_way.load(Ordering::Relaxed) > 0 {
+            if Instant::now() > end {
+                return false;
+            }
+            sleep(LOOK).await;
+        }
+        true
     }
 
     /// Nothing new is posted, what is in doubt is settled.

@@ -117,6 +117,24 @@ impl Run {
         self.say.progress(&format!("{command}: {}", words.as_ref()));
     }
 
+    /// A round is over: it is told, and noted. False if something was found, so that no other begins.
+    pub(crate) fn round(
+        &mut self,
+        name: &'static str,
+        started: tokio::time::Instant,
+        words: &str,
+    ) -> bool {
+        let seconds = started.elapsed().as_secs_f32();
+        let words = format!("{seconds:.1} s; {words}");
+        self.progress(format!("{name}: {words}"));
+        self.report.also(name, &words);
+        let is_clean = self.report.findings.is_clean();
+        if !is_clean {
+            self.progress("something was found: no further faults");
+        }
+        is_clean
+    }
+
     /// An answer that the contract does not allow; the run goes on.
     pub(crate) fn note(&mut self, answer: anyhow::Result<()>) {
         if let Err(error) = answer {

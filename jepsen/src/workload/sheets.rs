@@ -6,7 +6,6 @@
 //! and stands there still. Each fault must have bitten, or the run proves nothing.
 
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
@@ -44,7 +43,6 @@ const LOOK: Duration = Duration::from_millis(100);
 const CALL_TIME: Duration = Duration::from_secs(5);
 const FIRST_TIME: Duration = Duration::from_secs(30);
 const DELIVER_TIME: Duration = Duration::from_secs(90);
-const QUIET_TIME: Duration = Duration::from_secs(30);
 /// Google's minute, and how long a late request may still arrive: seconds here.
 const MINUTE_MS: u64 = 2_000;
 const REQUEST_MS: u64 = 1_500;
@@ -326,7 +324,9 @@ impl Sheets<'_> {
         if fault.node.is_none() && !(fault.calls)().is_empty() {
             report.demand(&format!("calls hurt by {}", fault.name), fired, 1);
         }
-        self.quiet(fault.name).await;
+        self.fleet
+            .quiet(fault.name, &mut self.run.report.findings)
+            .await;
         let judged = self.judge(fault.name).await?;
         self.laid += 1;
         Ok(format!(
@@ -357,19 +357,6 @@ impl Sheets<'_> {
             sleep(LOOK + Duration::from_millis(self.dice.below(300))).await;
         }
         Ok(edits)
-    }
-
-    async fn quiet(&mut self, name: &str) {
-        self.fleet.phase.send_replace(Phase::Down);
-        let end = Instant::now() + QUIET_TIME;
-        while self.fleet.gauge.under_way.load(Ordering::Relaxed) > 0 {
-            if Instant::now() > end {
-                let words = || format!("{name}: posts are without an answer");
-                self.run.report.findings.add(Kind::Answer, words);
-                return;
-            }
-            sleep(LOOK).await;
-        }
     }
 
     async fn judge(&mut self, name: &str) -> anyhow::Result<String> {

@@ -33,7 +33,6 @@ const FULL_TIME: Duration = Duration::from_mins(1);
 const FULL_STAY: Duration = Duration::from_secs(2);
 /// It must serve on for so long before it counts as well.
 const WELL_STAY: Duration = Duration::from_secs(1);
-const QUIET_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Fields in the order in which they must go.
@@ -153,7 +152,7 @@ impl Trial {
         let outage = measure(&events, Window { from, until });
         let limit = Duration::from_secs(self.plan.served_within_s);
         check(&outage, limit, name, &mut self.run.report.findings);
-        self.quiet(name).await;
+        self.fleet.quiet(name, &mut self.run.report.findings).await;
         let what = (name, self.run.sheet_time.min(LEVEL_TIME));
         let (states, level) = level::wait(&self.cluster, what, &mut self.copies.findings).await;
         self.copies.call_back(out).await?;
@@ -201,7 +200,7 @@ impl Trial {
         };
         // All are down. Receipts that are still being read were given before.
         self.fleet.phase.send_replace(Phase::Down);
-        self.settle().await;
+        self.fleet.is_still().await;
         let accounts = Accounts::of(&self.run.history.since(0));
         let mut heads = FORMS.map(|_| 0);
         let mut gone = 0;
@@ -230,28 +229,6 @@ impl Trial {
         ));
         self.fleet.phase.send_replace(Phase::Up(self.laid));
         Ok(())
-    }
-
-    /// Nothing is posted any more, and nothing is under way.
-    async fn quiet(&mut self, name: &str) {
-        self.fleet.phase.send_replace(Phase::Down);
-        if !self.settle().await {
-            self.run.report.findings.add(Kind::Answer, || {
-                let seconds = QUIET_TIME.as_secs();
-                format!("{name}: posts are without an answer for {seconds} s")
-            });
-        }
-    }
-
-    async fn settle(&self) -> bool {
-        let end = Instant::now() + QUIET_TIME;
-        while self.fleet.gauge.under_way.load(Ordering::Relaxed) > 0 {
-            if Instant::now() > end {
-                return false;
-            }
-            sleep(LOOK).await;
-        }
-        true
     }
 
     /// A node that has lost its disk is another one now.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use crate::checker::accounts::Accounts;
 use crate::checker::check_all;
@@ -49,8 +49,6 @@ const CATCH_TIME: Duration = Duration::from_secs(20);
 const DELIVER_TIME: Duration = Duration::from_mins(1);
 /// A product that is broken on purpose may never deliver.
 const DELIVER_TIME_BROKEN: Duration = Duration::from_secs(20);
-const QUIET_TIME: Duration = Duration::from_secs(30);
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Fields in the order in which they must go.
 struct One<'a> {
@@ -123,12 +121,7 @@ impl One<'_> {
             let started = Instant::now();
             let words = Box::pin(self.round(*fault)).await;
             let words = words.with_context(|| fault.name())?;
-            let seconds = started.elapsed().as_secs_f32();
-            let words = format!("{seconds:.1} s; {words}");
-            self.run.progress(format!("{}: {words}", fault.name()));
-            self.run.report.also(fault.name(), &words);
-            if !self.run.report.findings.is_clean() {
-                self.run.progress("something was found: no further faults");
+            if !self.run.round(fault.name(), started, &words) {
                 break;
             }
         }
@@ -164,7 +157,9 @@ impl One<'_> {
             | Fault::CoordinatorMoved
             | Fault::BrokersRestarted => anyhow::bail!("not a fault of one node"),
         };
-        self.quiet(fault.name()).await;
+        self.fleet
+            .quiet(fault.name(), &mut self.run.report.findings)
+            .await;
         let (verdict, judged) = self.look(fault.name()).await?;
         fault.demand_bite(&verdict, &mut self.run.report);
         self.laid += 1;
@@ -185,26 +180,6 @@ impl One<'_> {
         self.node
             .must_live()
             .with_context(|| self.run.site.log_tail())
-    }
-
-    /// Nothing is posted any more, and nothing is under way.
-    async fn quiet(&mut self, name: &str) {
-        self.fleet.phase.send_replace(Phase::Down);
-        let end = Instant::now() + QUIET_TIME;
-        while self
-            .fleet
-            .gauge
-            .under_way
-            .load(std::sync::atomic::Ordering::Relaxed)
-            > 0
-        {
-            if Instant::now() > end {
-                let words = || format!("{name}: posts are without an answer");
-                self.run.report.findings.add(Kind::Answer, words);
-                return;
-            }
-            sleep(LOOK).await;
-        }
     }
 
     fn deliver_time(&self) -> Duration {

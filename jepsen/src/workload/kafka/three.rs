@@ -4,7 +4,6 @@
 //! leads says that all is delivered, and the topics are judged by what that node shows.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -44,7 +43,6 @@ const HOLD: Duration = Duration::from_secs(4);
 const CATCH_TIME: Duration = Duration::from_secs(20);
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 const DELIVER_TIME: Duration = Duration::from_mins(1);
-const QUIET_TIME: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// The nodes, not started yet.
@@ -141,12 +139,7 @@ impl Three<'_> {
             let started = Instant::now();
             let words = Box::pin(self.round(*fault)).await;
             let words = words.with_context(|| fault.name())?;
-            let seconds = started.elapsed().as_secs_f32();
-            let words = format!("{seconds:.1} s; {words}");
-            self.run.progress(format!("{}: {words}", fault.name()));
-            self.run.report.also(fault.name(), &words);
-            if !self.run.report.findings.is_clean() {
-                self.run.progress("something was found: no further faults");
+            if !self.run.round(fault.name(), started, &words) {
                 break;
             }
         }
@@ -167,7 +160,7 @@ impl Three<'_> {
         };
         let during = self.fleet.gauge.acks() - acks;
         self.lab.brokers.whole().await?;
-        self.quiet(name).await;
+        self.fleet.quiet(name, &mut self.run.report.findings).await;
         let judged = self.judge(fault).await?;
         self.laid += 1;
         let report = &mut self.run.report;
@@ -303,20 +296,6 @@ impl Three<'_> {
             sleep(LOOK).await;
         }
         Ok(())
-    }
-
-    /// Nothing is posted any more, and nothing is under way.
-    async fn quiet(&mut self, name: &str) {
-        self.fleet.phase.send_replace(Phase::Down);
-        let end = Instant::now() + QUIET_TIME;
-        while self.fleet.gauge.under_way.load(Ordering::Relaxed) > 0 {
-            if Instant::now() > end {
-                let words = || format!("{name}: posts are without an answer");
-                self.run.report.findings.add(Kind::Answer, words);
-                return;
-            }
-            sleep(LOOK).await;
-        }
     }
 
     /// Who leads may change while it is waited for: it is asked anew who that is.

@@ -113,7 +113,9 @@ pub(super) async fn timeout(one: &mut One<'_>) -> anyhow::Result<String> {
 
 /// Nothing is sent until the broker has forgotten who sends.
 pub(super) async fn expiry(one: &mut One<'_>) -> anyhow::Result<String> {
-    one.quiet("expiry").await;
+    one.fleet
+        .quiet("expiry", &mut one.run.report.findings)
+        .await;
     one.judge("expiry").await?;
     sleep(NAME_EXPIRY + SWEEP).await;
     let id = one.mirror.id();

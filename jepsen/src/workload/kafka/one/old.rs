@@ -23,7 +23,7 @@ const CANARY_TIME: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
-    one.quiet("old").await;
+    one.fleet.quiet("old", &mut one.run.report.findings).await;
     // That brokers do delete here, seen on a record that is soon too old for its topic.
     let canary = format!("{}-retention", one.prefix);
     let brief = [("retention.ms", "1000")];

@@ -21,7 +21,7 @@ use crate::workload::worker::Phase;
 const COMMIT_TIME: Duration = Duration::from_secs(15);
 
 pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
-    one.quiet("twin").await;
+    one.fleet.quiet("twin", &mut one.run.report.findings).await;
     one.judge("twin, before").await?;
     let id = one.mirror.id();
     let begun = one.trap(Way::Request, Api::AddPartitionsToTxn);
@@ -29,7 +29,7 @@ pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
     if !one.must_catch(&begun, "a transaction").await {
         return Ok("no transaction came".to_owned());
     }
-    one.quiet("twin").await;
+    one.fleet.quiet("twin", &mut one.run.report.findings).await;
     one.node.pause().await?;
     let site = copy(one)?;
     let named = Bait::first(Way::Request, Api::InitProducerId, &id);

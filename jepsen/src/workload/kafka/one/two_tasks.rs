@@ -38,7 +38,9 @@ pub(super) async fn run(one: &mut One<'_>) -> anyhow::Result<String> {
     let has_gone_on = gone_on.caught_so_many(2, CATCH_TIME).await;
     let name = "commits beside an open transaction";
     one.run.report.demand(name, has_gone_on.into(), 1);
-    one.quiet("two-tasks").await;
+    one.fleet
+        .quiet("two-tasks", &mut one.run.report.findings)
+        .await;
     one.node.kill().await?;
     open.drop_it();
     let named = Bait::first(Way::Request, Api::InitProducerId, &second.id()).every();
