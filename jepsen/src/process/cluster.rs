@@ -247,7 +247,8 @@ impl Cluster {
         let tails = (1..).zip(&self.members);
         let tails = tails.map(|(number, member)| {
             let tail = member.site.log_tail();
-            let told = tail.lines().filter(|line| line.starts_with("20"));
+            let is_told = |line: &&str| line.starts_with("20") || line.contains("panicked");
+            let told = tail.lines().filter(is_told);
             let lines = told.rev().take(8).collect::<Vec<_>>();
             let lines = lines.into_iter().rev().collect::<Vec<_>>().join("\n    ");
             format!("  node {number} said last:\n    {lines}")

@@ -10,10 +10,11 @@
 //! ```
 //! Holds: nothing of the caller's environment reaches the product.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
@@ -287,21 +288,24 @@ fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Addresses that nobody listens on; held all at once, so that they differ, free again on return.
+/// Addresses that nobody listens on; each is given out once, since all are free again on return.
 /// Below the range from which the kernel takes the client's end of a connection: else a client
 /// that connects while the product is down may sit on its port, or even meet itself.
 pub(crate) fn free_ports<const COUNT: usize>() -> anyhow::Result<[SocketAddr; COUNT]> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().map_err(|_| anyhow::anyhow!("ports"))?;
     let mut dice = Dice::new(getrandom::u64().context("no dice")?);
-    let mut bind = || {
+    let mut free = || {
         let mut ports = (0..PORT_TRIALS).map(|_| 10_000 + dice.below(20_000));
-        let held = ports.find_map(|port| {
-            TcpListener::bind((Ipv4Addr::LOCALHOST, u16::try_from(port).ok()?)).ok()
+        let free = ports.find_map(|port| {
+            let port = u16::try_from(port).ok()?;
+            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
+            given.insert(port).then_some(port)
         });
-        held.context("no free port")
+        let port = free.context("no free port")?;
+        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
     };
-    let listeners = (0..COUNT).map(|_| bind());
-    let listeners = listeners.collect::<anyhow::Result<Vec<_>>>()?;
-    let addresses = listeners.iter().map(TcpListener::local_addr);
-    let addresses = addresses.collect::<Result<Vec<_>, _>>()?;
+    let addresses = (0..COUNT).map(|_| free());
+    let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
     addresses.try_into().map_err(|_| anyhow::anyhow!("ports"))
 }

@@ -33,14 +33,15 @@ impl Cluster {
     pub(crate) fn join(shared: PathBuf, data: &Path, address: &str, nodes: usize) -> Self {
         std::fs::create_dir_all(&shared).unwrap();
         std::fs::create_dir_all(data).unwrap();
-        let members = open(&shared.join("members"));
-        flock(&members, FlockOperation::LockExclusive).unwrap();
+        // A file of its own: the list itself is replaced, and its lock with it.
+        let lock = open(&shared.join("lock"));
+        flock(&lock, FlockOperation::LockExclusive).unwrap();
         let mut all = listed(&shared);
         let kept = std::fs::read_to_string(data.join("node.id"));
         let id = kept.map_or_else(|_| named(&shared, data), |id| id.parse().unwrap());
         all.insert(address.to_owned(), id);
         let text = serde_json::to_string(&all).unwrap();
-        std::fs::write(shared.join("members"), text).unwrap();
+        put(&shared, &shared.join("members"), &text);
         let alive = open(&shared.join(format!("alive-{id}")));
         flock(&alive, FlockOperation::LockExclusive).unwrap();
         Self {
@@ -57,7 +58,11 @@ impl Cluster {
 
     pub(crate) fn prefer(&self, body: &[u8]) {
         let body = serde_json::from_slice::<Value>(body).unwrap();
-        std::fs::write(self.shared.join("prefer"), body["to"].to_string()).unwrap();
+        put(
+            &self.shared,
+            &self.shared.join("prefer"),
+            &body["to"].to_string(),
+        );
     }
 
     pub(crate) fn view(&self, queue: &Queue) -> Value {
@@ -118,12 +123,19 @@ impl Cluster {
 fn named(shared: &Path, data: &Path) -> u64 {
     let last = std::fs::read_to_string(shared.join("last")).unwrap_or_default();
     let id = last.parse::<u64>().unwrap_or(0) + 1;
-    std::fs::write(shared.join("last"), id.to_string()).unwrap();
+    put(shared, &shared.join("last"), &id.to_string());
     for step in STEPS {
-        std::fs::write(data.join(step), id.to_string()).unwrap();
+        put(shared, &data.join(step), &id.to_string());
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     id
+}
+
+/// Whole or not at all: a birth is broken off at the moment at which a file shows.
+fn put(shared: &Path, path: &Path, text: &str) {
+    let fresh = shared.join(format!("new-{}", std::process::id()));
+    std::fs::write(&fresh, text).unwrap();
+    std::fs::rename(&fresh, path).unwrap();
 }
 
 fn listed(shared: &Path) -> BTreeMap<String, u64> {
