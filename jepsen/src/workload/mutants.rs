@@ -4,6 +4,8 @@
 //! a mutant must pass the same workloads first, so that nothing is "caught" that is always
 //! there.
 
+use tokio::time::Instant;
+
 use crate::checker::findings::Kind;
 use crate::process::disk::must_be_possible;
 use crate::report::Report;
@@ -177,13 +179,18 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
     }
     let mut caught = 0;
     for mutant in &chosen {
+        let started = Instant::now();
         let by = Box::pin(hunt(options, mutant, &mut lab)).await;
+        let seconds = started.elapsed().as_secs();
         let words = match &by {
             Ok(by) => {
                 caught += 1;
-                format!("mutants: {} is caught: {by}", mutant.name)
+                format!("mutants: {} is caught: {by} after {seconds} s", mutant.name)
             }
-            Err(why) => format!("mutants: {} SURVIVES: {why:#}", mutant.name),
+            Err(why) => format!(
+                "mutants: {} SURVIVES after {seconds} s: {why:#}",
+                mutant.name
+            ),
         };
         options.say.progress(&words);
         if let Err(why) = by {

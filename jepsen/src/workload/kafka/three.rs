@@ -28,6 +28,8 @@ use crate::workload::watch::FORMS;
 use crate::workload::worker::Phase;
 use crate::workload::{Options, Run, keep};
 
+mod brokers;
+
 const TASK: &str = "jepsen-kafka";
 /// What a client waits for an answer before it asks another node.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -35,8 +37,6 @@ const REST: Duration = Duration::from_millis(40);
 /// Of the nodes' transactions, and how often an idle producer is heard: before its name expires.
 const TRANSACTION_TIME: Duration = Duration::from_secs(8);
 const KEEPALIVE: Duration = Duration::from_secs(2);
-/// A broker that was killed is missed within this.
-const MOVE_TIME: Duration = Duration::from_secs(30);
 /// A fault that does not say how long it lasts.
 const HOLD: Duration = Duration::from_secs(4);
 /// A transaction comes under load.
@@ -205,88 +205,6 @@ impl Three<'_> {
         Ok(format!(
             "{laid}, {healed}, its commit was answered {answer:?}"
         ))
-    }
-
-    async fn brokers(&mut self, fault: Fault) -> anyhow::Result<String> {
-        let brokers = &mut self.lab.brokers;
-        let coordinator = brokers.layout().await?.coordinator(&self.mirror.id())?;
-        let number = coordinator + 1;
-        match fault {
-            Fault::BrokerStopped => {
-                brokers.pause(coordinator).await?;
-                self.hold(self.plan.outage()).await?;
-                self.lab.brokers.resume()?;
-                Ok(format!("broker {number}, which coordinates, stood still"))
-            }
-            Fault::BrokersStopped => {
-                for broker in brokers.numbers() {
-                    brokers.pause(broker).await?;
-                }
-                self.hold(self.plan.outage()).await?;
-                self.lab.brokers.resume()?;
-                Ok("all brokers stood still".to_owned())
-            }
-            Fault::BrokerKilled => {
-                let other = (coordinator + 1) % brokers.numbers().len();
-                brokers.kill(other).await?;
-                self.hold(HOLD).await?;
-                self.lab.brokers.start().await?;
-                Ok(format!("broker {} was killed and started", other + 1))
-            }
-            Fault::CoordinatorMoved => {
-                brokers.kill(coordinator).await?;
-                let next = self.moved_from(coordinator).await?;
-                self.lab.brokers.start().await?;
-                Ok(format!(
-                    "broker {number} was killed, {} coordinated",
-                    next + 1
-                ))
-            }
-            Fault::BrokersRestarted => {
-                for broker in brokers.numbers() {
-                    self.lab.brokers.stop(broker).await?;
-                    self.lab.brokers.start().await?;
-                }
-                Ok("all brokers were restarted, one after the other".to_owned())
-            }
-            Fault::Canary
-            | Fault::Kill
-            | Fault::KillUnseen
-            | Fault::ReplyLost
-            | Fault::NameGone
-            | Fault::LateEnd
-            | Fault::Timeout
-            | Fault::Expiry
-            | Fault::TopicGone
-            | Fault::Old
-            | Fault::Twin
-            | Fault::TwoTasks
-            | Fault::Poison
-            | Fault::Seek
-            | Fault::Reborn
-            | Fault::LeaderKilled
-            | Fault::LeaderPaused
-            | Fault::LeaderIsolated
-            | Fault::LeaderVanished => anyhow::bail!("not a fault of brokers"),
-        }
-    }
-
-    /// Who coordinates in place of a broker that was killed. The controller misses it only once its
-    /// session is over.
-    async fn moved_from(&mut self, coordinator: usize) -> anyhow::Result<usize> {
-        let end = Instant::now() + MOVE_TIME;
-        let next = loop {
-            self.hold(HOLD).await?;
-            let layout = self.lab.brokers.layout().await?;
-            match layout.coordinator(&self.mirror.id()) {
-                Ok(next) if next != coordinator => break next,
-                other if Instant::now() > end => break other?,
-                _ => {}
-            }
-        };
-        let moved = u64::from(next != coordinator);
-        self.run.report.demand("coordinators moved", moved, 1);
-        Ok(next)
     }
 
     async fn hold(&mut self, time: Duration) -> anyhow::Result<()> {
