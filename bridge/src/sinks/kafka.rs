@@ -31,6 +31,7 @@ mod setup;
 mod shape;
 mod telling;
 mod topics;
+mod witness;
 mod worker;
 
 use std::sync::Arc;

@@ -159,6 +159,7 @@ fn settings(folder: &Path, id: usize, ports: &[[u16; 2]]) -> String {
          transaction.state.log.min.isr={min_insync}\n\
          transaction.state.log.num.partitions=3\n\
          group.initial.rebalance.delay.ms=0\n\
+         log.cleaner.backoff.ms=500\n\
          log.retention.check.interval.ms=500\n\
          log.segment.delete.delay.ms=0\n\
          file.delete.delay.ms=0\n",

@@ -1,7 +1,9 @@
 //! Audits from time to time, beside the deliveries, never in their way.
 //!
 //! Holds: at most one audit of a task runs; it asks by clients of its own, on a thread of its own, and
-//! ends by itself. What it found is picked up when the task's thread has a moment.
+//! ends by itself. What it found is picked up when the task's thread has a moment. What one has seen in
+//! its place, the next looks at again: a topic that was made anew in between is found out, however much
+//! was written to it since.
 
 use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -27,6 +29,9 @@ pub(super) struct Auditor {
     every: Duration,
     due: Instant,
     running: Option<Receiver<Result<Audited, Fault>>>,
+    /// What the one that runs looks at, and what the last has seen in its place.
+    looks_at: Marks,
+    seen: Marks,
     oldest_age_ms: u64,
 }
 
@@ -37,6 +42,8 @@ impl Auditor {
             every: Duration::from_millis(every_ms),
             due: Instant::now(),
             running: None,
+            looks_at: Marks::new(),
+            seen: Marks::new(),
             oldest_age_ms: 0,
         }
     }
@@ -44,6 +51,11 @@ impl Auditor {
     /// Another one is due now.
     pub(super) fn hurry(&mut self) {
         self.due = Instant::now();
+    }
+
+    /// What an audit has seen in its place.
+    pub(super) fn seen(&self) -> &Marks {
+        &self.seen
     }
 
     /// A record of this age is being delivered.
@@ -58,6 +70,9 @@ impl Auditor {
             return match audited {
                 Ok(audited) => {
                     self.running = None;
+                    if matches!(&audited, Ok(audited) if audited.missing.is_empty()) {
+                        self.seen = std::mem::take(&mut self.looks_at);
+                    }
                     Some(audited)
                 }
                 Err(std::sync::mpsc::TryRecvError::Empty) => None,
@@ -71,7 +86,10 @@ impl Auditor {
             return None;
         }
         self.due = Instant::now() + self.every;
+        self.looks_at = marks.clone();
         let job = Job {
+            cluster: setup.owner.cluster.clone(),
+            seen: self.seen.clone(),
             access: setup.access.clone(),
             settings: setup.settings.clone(),
             control: setup.control.clone(),
@@ -96,6 +114,8 @@ impl Auditor {
 
 /// All that an audit needs, its own.
 struct Job {
+    cluster: String,
+    seen: Marks,
     access: super::client::Access,
     settings: super::settings::Settings,
     control: String,
@@ -120,9 +140,14 @@ impl Job {
             keepalive_ms: self.keepalive_ms,
             producer: self.producer.as_deref().map_err(Clone::clone)?,
         };
+        let look = |marks| loss::look(&self.access, &brokers, (&self.cluster, marks));
+        let mut missing = look(&self.marks)?;
+        if missing.is_empty() && self.seen != self.marks {
+            missing = look(&self.seen)?;
+        }
         Ok(Audited {
             findings: audit::audit(&brokers, &subject)?,
-            missing: loss::look(&self.access, &brokers, &self.marks)?,
+            missing,
         })
     }
 }

@@ -133,10 +133,28 @@ pub(super) struct Told {
 /// What became of the records of one transaction.
 #[derive(Debug, Default)]
 pub(super) struct Flight {
-    /// The last offset, by topic (as numbered by the sender) and partition.
-    pub(super) last: BTreeMap<(u32, i32), i64>,
+    /// Where they lie, by topic (as numbered by the sender) and partition.
+    pub(super) spans: BTreeMap<(u32, i32), Span>,
     /// The first that failed by itself, else the first that was put away for another's sake.
     pub(super) failed: Option<(RDKafkaErrorCode, Tag)>,
+}
+
+/// What one transaction has of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) first: i64,
+    pub(super) last: i64,
+    /// Which record lies at the last offset, as numbered by the sender.
+    pub(super) record: u32,
+}
+
+impl Span {
+    fn widen(&mut self, offset: i64, record: u32) {
+        self.first = self.first.min(offset);
+        if self.last < offset {
+            (self.last, self.record) = (offset, record);
+        }
+    }
 }
 
 /// What a record carries through librdkafka: the number of its topic, and its own within the batch.
@@ -239,11 +257,18 @@ impl ProducerContext for Told {
         let tag = Tag::unpack(packed);
         let mut flight = self.flight();
         match result {
+            // A report of something that had been there already names no offset.
+            Ok(message) if message.offset() < 0 => {}
             Ok(message) => {
-                let last = flight.last.entry((tag.topic, message.partition()));
-                let offset = message.offset();
-                last.and_modify(|last| *last = offset.max(*last))
-                    .or_insert(offset);
+                let (offset, record) = (message.offset(), tag.record);
+                let here = Span {
+                    first: offset,
+                    last: offset,
+                    record,
+                };
+                let span = flight.spans.entry((tag.topic, message.partition()));
+                span.and_modify(|span| span.widen(offset, record))
+                    .or_insert(here);
             }
             Err((error, _)) => {
                 let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);

@@ -3,14 +3,16 @@
 //! ```text
 //! key    student-mirror
 //! value  {"version":1,"cluster":"01ar…","task":"student-mirror","incarnation":17,"index":4711,
-//!         "slot":3,"term":7,"topics":{"student-data":{"partitions":3,"last":{"1":90210}}}}
+//!         "slot":3,"term":7,"topics":{"student-data":{"partitions":3,"last":{"1":90210},
+//!         "records":{"1":[4711,17]}}}}
 //! key    student-mirror/opened
 //! value  {"version":1,"cluster":"01ar…","task":"student-mirror","incarnation":17,"term":7}
 //! ```
 //! Holds: it is written in the transaction of the records that it speaks of, as its last record. The
 //! second key is a mark that each opening writes, to know where reading may end; the topic is
 //! compacted, so both stay as one each. Why `topics`: if the log of a partition ends below the offset
-//! that stands here, Kafka has lost what it had acknowledged.
+//! that stands here, or holds another record there than the one of this index and seq, Kafka has lost
+//! what it had acknowledged.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +23,7 @@ use crate::record::Position;
 /// The shape that this release writes, and the newest that it reads.
 const VERSION: u32 = 1;
 
-/// More partitions than these are not watched for losses: a record stays below 64 KiB.
+/// More partitions than these are not watched for losses: a record stays below 256 KiB.
 const PARTITIONS_MAX: usize = 2000;
 
 /// Behind the task's name: the key of the mark.
@@ -53,6 +55,21 @@ pub(super) struct TopicMark {
     pub(super) partitions: i32,
     /// The last offset that we wrote, by partition.
     pub(super) last: BTreeMap<i32, i64>,
+    /// Which record lies there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) records: BTreeMap<i32, Name>,
+}
+
+/// A record's index and seq, as its headers have them. No two records of one life have both in
+/// common; an id would not do in place of them only because it is long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Name(pub(super) u64, pub(super) u64);
+
+/// The last record that we wrote to a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Last {
+    pub(super) offset: i64,
+    pub(super) name: Name,
 }
 
 /// Whose cursor it is.
@@ -145,7 +162,7 @@ impl CursorRecord {
 
 /// Notes where a transaction ended in each partition. Where there are too many to keep, those of
 /// topics that come last by name go.
-pub(super) fn note(marks: &mut Marks, topic: &str, partitions: i32, last: &BTreeMap<i32, i64>) {
+pub(super) fn note(marks: &mut Marks, topic: &str, partitions: i32, last: &BTreeMap<i32, Last>) {
     if last.is_empty() {
         return;
     }
@@ -154,9 +171,9 @@ pub(super) fn note(marks: &mut Marks, topic: &str, partitions: i32, last: &BTree
         None => marks.entry(topic.to_owned()).or_default(),
     };
     mark.partitions = partitions;
-    for (partition, offset) in last {
-        let known = mark.last.entry(*partition).or_insert(*offset);
-        *known = (*known).max(*offset);
+    for (partition, last) in last {
+        mark.last.insert(*partition, last.offset);
+        mark.records.insert(*partition, last.name);
     }
     let mut watched: usize = marks.values().map(|mark| mark.last.len()).sum();
     while watched > PARTITIONS_MAX
@@ -178,18 +195,28 @@ mod tests {
         }
     }
 
+    fn last((partition, offset): (i32, i64)) -> (i32, Last) {
+        let number = offset.unsigned_abs();
+        let name = Name(1000 + number, number + 1);
+        (partition, Last { offset, name })
+    }
+
     #[test]
     fn a_cursor_reads_as_it_was_written() {
         let mut topics = Marks::new();
-        note(&mut topics, "a", 3, &BTreeMap::from([(0, 41), (2, 17)]));
-        note(&mut topics, "a", 3, &BTreeMap::from([(2, 20)]));
+        note(&mut topics, "a", 3, &[(0, 41), (2, 17)].map(last).into());
+        note(&mut topics, "a", 3, &[(2, 20)].map(last).into());
         let at = Position { index: 9, slot: 2 };
         let cursor = owner().cursor(at, 7, topics);
         let value = cursor.encode();
-        let golden = r#"{"version":1,"cluster":"c1","task":"t","incarnation":5,"index":9,"slot":2,"term":7,"topics":{"a":{"partitions":3,"last":{"0":41,"2":20}}}}"#;
+        let golden = r#"{"version":1,"cluster":"c1","task":"t","incarnation":5,"index":9,"slot":2,"term":7,"topics":{"a":{"partitions":3,"last":{"0":41,"2":20},"records":{"0":[1041,42],"2":[1020,21]}}}}"#;
         assert_eq!(String::from_utf8_lossy(&value), golden);
         let found = owner().read(Some(b"t"), Some(&value));
         assert_eq!(found, Found::Cursor(Box::new(cursor)));
+        // As it was before records had names in it.
+        let nameless = golden.replace(r#","records":{"0":[1041,42],"2":[1020,21]}"#, "");
+        let found = owner().read(Some(b"t"), Some(nameless.as_bytes()));
+        assert!(matches!(found, Found::Cursor(cursor) if cursor.topics["a"].records.is_empty()));
     }
 
     #[test]
@@ -220,7 +247,11 @@ mod tests {
     #[test]
     fn a_cursor_stays_small_however_many_topics_there_are() {
         let mut topics = Marks::new();
-        let last: BTreeMap<i32, i64> = (0..9).map(|partition| (partition, i64::MAX)).collect();
+        let largest = Last {
+            offset: i64::MAX,
+            name: Name(u64::MAX, u64::MAX),
+        };
+        let last: BTreeMap<i32, Last> = (0..9).map(|partition| (partition, largest)).collect();
         for topic in 0..1000 {
             note(
                 &mut topics,
@@ -230,6 +261,6 @@ mod tests {
             );
         }
         let cursor = owner().cursor(Position::default(), 1, topics);
-        assert!(cursor.encode().len() < 64 << 10);
+        assert!(cursor.encode().len() < 256 << 10);
     }
 }

@@ -131,9 +131,9 @@ fn read_behind_mark(setup: &Setup, producer: &mut TxProducer, term: u64) -> Resu
     let (key, value) = (setup.owner.mark_key(), setup.owner.mark(term));
     producer.begin()?;
     send_control(setup, producer, &key, value.as_bytes())?;
-    let offsets = producer.drain()?;
+    let spans = producer.drain()?;
     producer.commit()?;
-    let mark = offsets.get(&(CONTROL.topic, 0)).copied();
+    let mark = spans.get(&(CONTROL.topic, 0)).map(|span| span.last);
     read(
         setup,
         Upto::Mark(mark.ok_or_else(|| Fault::late("write the mark"))?),

@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
-use super::client::{Access, Tag, Told, is_purged};
+use super::client::{Access, Span, Tag, Told, is_purged};
 use super::fault::{Fault, Kind, is_retriable, kind_in_words};
 use super::settings::Compression;
 use crate::config::KafkaConfig;
@@ -69,8 +69,8 @@ pub(super) struct Outgoing<'a> {
     pub(super) tag: Tag,
 }
 
-/// The last offsets of a transaction, by topic (as numbered by the sender) and partition.
-pub(super) type Offsets = BTreeMap<(u32, i32), i64>;
+/// Where a transaction lies, by topic (as numbered by the sender) and partition.
+pub(super) type Spans = BTreeMap<(u32, i32), Span>;
 
 /// How librdkafka is set up for it.
 fn client(access: &Access, config: &KafkaConfig, manner: &Manner) -> ClientConfig {
@@ -239,8 +239,8 @@ impl TxProducer {
         }
     }
 
-    /// Waits until everything that was sent has its report, and returns the last offsets.
-    pub(super) fn drain(&self) -> Result<Offsets, Fault> {
+    /// Waits until everything that was sent has its report, and returns where it lies.
+    pub(super) fn drain(&self) -> Result<Spans, Fault> {
         let deadline = Instant::now() + self.timeout + CALL;
         loop {
             self.listen();
@@ -249,7 +249,7 @@ impl TxProducer {
                 return Err(self.refused(code, tag));
             }
             if self.inner.in_flight_count() == 0 {
-                return Ok(std::mem::take(&mut self.inner.context().flight().last));
+                return Ok(std::mem::take(&mut self.inner.context().flight().spans));
             }
             if deadline <= Instant::now() {
                 return Err(Fault::late("write records"));

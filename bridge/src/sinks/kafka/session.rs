@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use super::brokers::Brokers;
 use super::client::Tag;
-use super::cursor::{self, CursorRecord, Marks};
+use super::cursor::{self, CursorRecord, Last, Marks, Name};
 use super::fault::{Fault, Kind};
 use super::open::send_cursor;
-use super::producer::{Manner, Offsets, Outgoing, TxProducer};
+use super::producer::{Manner, Outgoing, Spans, TxProducer};
 use super::setup::Setup;
 use super::shape::{self, Shaper};
 use super::topics::{self, Topics};
@@ -141,23 +141,54 @@ impl Session {
                 self.producer.listen();
             }
         }
-        let offsets = self.producer.drain()?;
+        let spans = self.producer.drain()?;
+        self.must_go_on(&spans)?;
         if mutants::is(Mutant::CursorOutside) {
             self.producer.commit()?;
             self.producer.begin()?;
         }
-        self.finish(setup, batch.upto, &offsets)
+        self.finish(setup, batch.upto, (&spans, &batch.records))
+    }
+
+    /// A partition's offsets only grow: one that begins again has lost what we wrote.
+    fn must_go_on(&self, spans: &Spans) -> Result<(), Fault> {
+        for (number, topic) in (0u32..).zip(self.rest.topics.iter()) {
+            let Some(mark) = self.rest.marks.get(&topic.name) else {
+                continue;
+            };
+            for ((_, partition), span) in spans.range((number, i32::MIN)..=(number, i32::MAX)) {
+                let last = mark.last.get(partition).copied();
+                if last.is_some_and(|last| span.first <= last) {
+                    return Err(Fault {
+                        kind: Kind::Topic,
+                        is_abortable: true,
+                        words: format!(
+                            "partition {partition} of topic {} gives offset {} once more: it is \
+                             another one, or it was cut",
+                            topic.name, span.first
+                        ),
+                        record: None,
+                    });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Writes the cursor again where it stands: the broker must not forget us while nothing comes.
     pub(super) fn keep_alive(&mut self, setup: &Setup) -> Result<(), Fault> {
         self.producer.begin()?;
-        self.finish(setup, self.rest.at, &Offsets::new())
+        self.finish(setup, self.rest.at, (&Spans::new(), &[]))
     }
 
     /// The cursor, last; then commit.
-    fn finish(&mut self, setup: &Setup, upto: Position, offsets: &Offsets) -> Result<(), Fault> {
-        let cursor = self.cursor(setup, upto, offsets);
+    fn finish(
+        &mut self,
+        setup: &Setup,
+        upto: Position,
+        sent: (&Spans, &[Record]),
+    ) -> Result<(), Fault> {
+        let cursor = self.cursor(setup, upto, sent);
         send_cursor(setup, &self.producer, &cursor)?;
         self.producer.drain()?;
         self.producer.commit()?;
@@ -167,13 +198,24 @@ impl Session {
         Ok(())
     }
 
-    fn cursor(&self, setup: &Setup, upto: Position, offsets: &Offsets) -> CursorRecord {
+    fn cursor(
+        &self,
+        setup: &Setup,
+        upto: Position,
+        (spans, records): (&Spans, &[Record]),
+    ) -> CursorRecord {
         let mut marks = self.rest.marks.clone();
         for (number, topic) in (0u32..).zip(self.rest.topics.iter()) {
-            let last = offsets.range((number, i32::MIN)..=(number, i32::MAX));
-            let last = last
-                .map(|((_, partition), offset)| (*partition, *offset))
-                .collect();
+            let last = spans.range((number, i32::MIN)..=(number, i32::MAX));
+            let last = last.filter_map(|((_, partition), span)| {
+                let record = records.get(usize::try_from(span.record).ok()?)?;
+                let last = Last {
+                    offset: span.last,
+                    name: Name(record.position.index, record.seq),
+                };
+                Some((*partition, last))
+            });
+            let last = last.collect();
             cursor::note(&mut marks, &topic.name, topic.partitions, &last);
         }
         setup.owner.cursor(upto, self.rest.term, marks)

@@ -138,8 +138,15 @@ impl Worker {
     /// behind answers, too, until it notices.
     fn check_loss(&mut self, opened: Opened) -> Result<Opened, SinkError> {
         let marks = &opened.session.rest.marks;
-        let missing = loss::look(&self.setup.access, &opened.brokers, marks)
-            .map_err(|fault| SinkError::Again(fault.trouble()))?;
+        let (cluster, seen) = (&self.setup.owner.cluster, self.auditor.seen());
+        let look = |marks| {
+            loss::look(&self.setup.access, &opened.brokers, (cluster, marks))
+                .map_err(|fault| SinkError::Again(fault.trouble()))
+        };
+        let mut missing = look(marks)?;
+        if missing.is_empty() && seen != marks {
+            missing = look(seen)?;
+        }
         if missing.is_empty() {
             self.lost_since = None;
             return Ok(opened);

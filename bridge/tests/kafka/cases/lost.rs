@@ -1,11 +1,12 @@
 //! What Kafka has forgotten stops the task, with the reason.
 
 use bridge::testing::drive;
-use bridge::{KafkaConfig, Opening, Record, Sink, SinkError};
+use bridge::{Delivery, KafkaConfig, Opening, Record, Sink, SinkError};
+use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
 
-use super::delivery::fresh;
-use crate::world::{PATIENCE, World, sink_with, weak};
+use super::delivery::{batch, fresh};
+use crate::world::{PATIENCE, World, producer, send, sink_and_notes, sink_with, wall_ms, weak};
 
 fn records(upto: u64) -> Vec<Record> {
     (1..=upto).map(|seq| fresh("f", seq)).collect()
@@ -40,11 +41,8 @@ pub(crate) async fn a_deleted_topic_stops_the_task(world: &World) {
     world.delete("deleted.f").await;
     // What comes next finds it out: nothing is made anew behind our back.
     let next = records(6).split_off(5);
-    let delivered = sink.deliver(super::delivery::batch(next)).await;
-    assert!(
-        matches!(delivered, bridge::Delivery::Reopen(_)),
-        "{delivered:?}"
-    );
+    let delivered = sink.deliver(batch(next)).await;
+    assert!(matches!(delivered, Delivery::Reopen(_)), "{delivered:?}");
     let why = stopped(&mut *sink).await;
     assert!(
         why.contains("deleted.f is gone") && why.contains("replay deleted"),
@@ -83,4 +81,111 @@ pub(crate) async fn a_loss_is_found_while_nothing_is_delivered(world: &World) {
     assert!(uneasy.why.contains("quiet.f is gone"), "{}", uneasy.why);
     let why = stopped(&mut *sink).await;
     assert!(why.contains("quiet.f is gone"), "{why}");
+}
+
+/// Records that are not ours, up to so many.
+fn fill(world: &World, topic: &str, count: u64) {
+    let other = producer(world, &format!("filler-of-{topic}"));
+    other.begin_transaction().expect("begun");
+    for number in 0..count {
+        send(&other, topic, "f", &format!("{number}"), wall_ms());
+    }
+    other.commit_transaction(PATIENCE).expect("committed");
+}
+
+pub(crate) async fn a_topic_that_was_made_again_and_has_grown_stops_the_task(world: &World) {
+    let name = "regrown";
+    drive(&mut *world.sink(name, 5, &settings(name)), &records(5), 5).await;
+    world.delete("regrown.f").await;
+    world.make("regrown.f", 1, &[]).await;
+    fill(world, "regrown.f", 20);
+    let why = stopped(&mut *world.sink(name, 5, &settings(name))).await;
+    assert!(why.contains("another record lies at offset 4"), "{why}");
+    assert!(why.contains("replay regrown"), "{why}");
+}
+
+/// A marker lies where our last record lay.
+pub(crate) async fn a_topic_that_was_made_again_and_ends_in_a_marker_stops_the_task(world: &World) {
+    let name = "marked";
+    drive(&mut *world.sink(name, 5, &settings(name)), &records(5), 5).await;
+    world.delete("marked.f").await;
+    world.make("marked.f", 1, &[]).await;
+    fill(world, "marked.f", 4);
+    let why = stopped(&mut *world.sink(name, 5, &settings(name))).await;
+    assert!(why.contains("no record lies at offset 4"), "{why}");
+}
+
+pub(crate) async fn a_topic_that_is_made_again_behind_a_session_stops_it(world: &World) {
+    let mut sink = world.sink("behind", 5, &settings("behind"));
+    drive(&mut *sink, &records(5), 5).await;
+    world.delete("behind.f").await;
+    world.make("behind.f", 1, &[]).await;
+    // More than there was: the end alone does not show it.
+    let next = records(25).split_off(5);
+    let mut answers = Vec::new();
+    while answers.len() < 20 {
+        match sink.deliver(batch(next.clone())).await {
+            Delivery::Reopen(_) => break,
+            other => answers.push(other),
+        }
+    }
+    let taken = |answer: &Delivery| matches!(answer, Delivery::Taken { .. });
+    assert!(!answers.iter().any(taken), "{answers:?}");
+    let why = stopped(&mut *sink).await;
+    assert!(why.contains("behind.f"), "{why}");
+}
+
+/// Somebody else fills it before the session writes again, so its offsets only grow and the cursor
+/// goes on: what the last audit has seen tells.
+pub(crate) async fn what_a_session_does_not_notice_an_audit_does(world: &World) {
+    let (mut sink, notes) = sink_and_notes(&world.config(), "audited", 5, &settings("audited"));
+    drive(&mut *sink, &records(5), 5).await;
+    let sees_it = || {
+        let told = notes.get().map(|told| told["audit"].to_string());
+        told.is_some_and(|told| told.contains("audited.f"))
+    };
+    world.until(sees_it).await;
+    world.delete("audited.f").await;
+    world.make("audited.f", 1, &[]).await;
+    fill(world, "audited.f", 20);
+    let next = records(7).split_off(5);
+    let answer = sink.deliver(batch(next)).await;
+    assert!(matches!(answer, Delivery::Taken { .. }), "{answer:?}");
+    // A form that is new hurries the next audit.
+    let answer = sink.deliver(batch(vec![fresh("g", 8)])).await;
+    assert!(matches!(answer, Delivery::Taken { .. }), "{answer:?}");
+    let uneasy = tokio::time::timeout(PATIENCE, sink.uneasy())
+        .await
+        .expect("in time");
+    assert!(uneasy.why.contains("looks as if"), "{}", uneasy.why);
+    let why = stopped(&mut *sink).await;
+    assert!(why.contains("another record lies at offset 4 "), "{why}");
+}
+
+/// What compaction has replaced is not lost.
+pub(crate) async fn what_was_compacted_away_is_no_loss(world: &World) {
+    let name = "compacted";
+    let brief = [
+        ("cleanup.policy", "compact"),
+        ("segment.ms", "100"),
+        ("max.compaction.lag.ms", "100"),
+        ("min.cleanable.dirty.ratio", "0.01"),
+    ];
+    world.make("compacted.f", 1, &brief).await;
+    drive(&mut *world.sink(name, 5, &settings(name)), &records(5), 5).await;
+    let lies = || {
+        world
+            .read("compacted.f")
+            .iter()
+            .any(|seen| seen.offset == 4)
+    };
+    world
+        .until(|| {
+            fill(world, "compacted.f", 1);
+            !lies()
+        })
+        .await;
+    let mut sink = world.sink(name, 5, &settings(name));
+    let opened = sink.open(Opening::default()).await.expect("no loss");
+    assert_eq!(opened.expect("a cursor").position, records(5)[4].position);
 }
