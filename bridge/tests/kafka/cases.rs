@@ -54,6 +54,7 @@ cases! {
     lost::a_topic_that_is_made_again_behind_a_session_stops_it,
     lost::what_a_session_does_not_notice_an_audit_does,
     lost::what_was_compacted_away_is_no_loss,
+    lost::what_retention_has_deleted_is_no_loss,
     refused::a_record_that_is_too_large_is_named_among_good_ones,
     refused::a_record_that_is_too_large_is_seen_before_it_is_sent,
     refused::old_records_outlive_the_retention_of_their_topic,

@@ -235,6 +235,22 @@ impl World {
         self.until(|| self.partitions(name).is_none()).await;
     }
 
+    /// Deletes what lies before this offset of the first partition, as retention does.
+    pub(crate) async fn delete_up_to(&self, name: &str, offset: i64) {
+        let (admin, options) = self.admin();
+        let mut place = TopicPartitionList::new();
+        place
+            .add_partition_offset(name, 0, Offset::Offset(offset))
+            .expect("a place");
+        let deleted = admin
+            .delete_records(&place, &options)
+            .await
+            .expect("an answer");
+        for place in deleted.elements() {
+            place.error().expect("deleted");
+        }
+    }
+
     /// What a topic or a broker is set to.
     pub(crate) async fn configs(&self, of: ResourceSpecifier<'_>) -> BTreeMap<String, String> {
         let (admin, options) = self.admin();

@@ -189,3 +189,15 @@ pub(crate) async fn what_was_compacted_away_is_no_loss(world: &World) {
     let opened = sink.open(Opening::default()).await.expect("no loss");
     assert_eq!(opened.expect("a cursor").position, records(5)[4].position);
 }
+
+/// Nor is what retention has deleted.
+pub(crate) async fn what_retention_has_deleted_is_no_loss(world: &World) {
+    let name = "retained";
+    drive(&mut *world.sink(name, 5, &settings(name)), &records(5), 5).await;
+    fill(world, "retained.f", 3);
+    world.delete_up_to("retained.f", 6).await;
+    assert!(world.read("retained.f").iter().all(|seen| seen.offset > 4));
+    let mut sink = world.sink(name, 5, &settings(name));
+    let opened = sink.open(Opening::default()).await.expect("no loss");
+    assert_eq!(opened.expect("a cursor").position, records(5)[4].position);
+}

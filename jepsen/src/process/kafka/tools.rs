@@ -137,6 +137,20 @@ pub(crate) async fn produce(
     Ok(())
 }
 
+/// Writes so many lines to one partition.
+pub(crate) async fn fill(
+    bootstrap: &str,
+    (topic, partition): (&str, i32),
+    count: i64,
+) -> anyhow::Result<()> {
+    let partition = partition.to_string();
+    let lines = (0..count).map(|line| format!("{line}\n"));
+    let args = ["-P", "-b", bootstrap, "-t", topic, "-p", &partition];
+    let lines = lines.collect::<String>();
+    kcat(&args, Some(lines.as_bytes()), KCAT_TIME).await?;
+    Ok(())
+}
+
 /// Takes a transactional id over for a moment, as another producer of that name would.
 pub(crate) async fn fence(bootstrap: &str, topic: &str, id: &str) -> anyhow::Result<()> {
     produce(bootstrap, topic, Some(id), "").await

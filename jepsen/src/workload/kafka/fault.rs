@@ -25,6 +25,8 @@ pub(crate) enum Fault {
     Expiry,
     /// The topic is deleted: the task stops and says why.
     TopicGone,
+    /// It is deleted, made again and filled by others while the node is down: the same.
+    TopicRemade,
     /// A backlog accepted long before the topic's retention.
     Old,
     /// The node's disk is copied, and two live with one name.
@@ -69,6 +71,7 @@ impl Fault {
             Self::Timeout => "timeout",
             Self::Expiry => "expiry",
             Self::TopicGone => "topic-gone",
+            Self::TopicRemade => "topic-remade",
             Self::Old => "old",
             Self::Twin => "twin",
             Self::TwoTasks => "two-tasks",

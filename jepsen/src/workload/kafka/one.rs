@@ -28,6 +28,7 @@ use crate::workload::worker::Phase;
 use crate::workload::{Options, Run, keep};
 
 mod ends;
+mod gone;
 mod kills;
 mod lives;
 mod old;
@@ -139,7 +140,8 @@ impl One<'_> {
             Fault::LateEnd => ends::late(self).await?,
             Fault::Timeout => ends::timeout(self).await?,
             Fault::Expiry => ends::expiry(self).await?,
-            Fault::TopicGone => lives::topic_gone(self).await?,
+            Fault::TopicGone => gone::deleted(self).await?,
+            Fault::TopicRemade => gone::remade(self).await?,
             Fault::Old => old::run(self).await?,
             Fault::Twin => twin::run(self).await?,
             Fault::TwoTasks => two_tasks::run(self).await?,

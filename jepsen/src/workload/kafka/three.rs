@@ -303,6 +303,7 @@ fn of_nodes(fault: Fault) -> Option<nemesis::Fault> {
         | Fault::Timeout
         | Fault::Expiry
         | Fault::TopicGone
+        | Fault::TopicRemade
         | Fault::Old
         | Fault::Twin
         | Fault::TwoTasks

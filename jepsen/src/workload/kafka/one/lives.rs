@@ -1,18 +1,14 @@
-//! Tasks that begin anew: by a seek, by being made again, and after their topic was lost.
+//! Tasks that begin anew: by a seek, and by being made again.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use serde_json::json;
 
-use crate::checker::findings::Kind;
 use crate::client::tasks;
-use crate::form::Form;
 use crate::nemesis::gate::{Api, Bait, Way};
 use crate::workload::kafka::one::{CATCH_TIME, One};
 
 const FEW: u32 = 30;
-const STOP_TIME: Duration = Duration::from_secs(30);
 
 /// A seek back to the beginning sends all once more, also when the node is killed in the midst.
 pub(super) async fn seek(one: &mut One<'_>) -> anyhow::Result<String> {
@@ -68,40 +64,4 @@ pub(super) async fn reborn(one: &mut One<'_>) -> anyhow::Result<String> {
         .await?;
     one.forget(&mirror).await?;
     Ok(format!("{good} sent in a second life"))
-}
-
-/// The topic is deleted: the task stops, says which, and a replay by hand sends all again.
-pub(super) async fn topic_gone(one: &mut One<'_>) -> anyhow::Result<String> {
-    let none = BTreeSet::new();
-    let mut mirror = one.other("gone").await?;
-    one.post(FEW).await?;
-    let mut desk = one.desk()?;
-    mirror.define(&mut desk).await?;
-    one.judge_other(&mut mirror, "before the topic goes", &none)
-        .await?;
-    let had = mirror.log(Form::Quiet)?.keys().last().copied().unwrap_or(0);
-    let topic = mirror.topic(Form::Quiet);
-    one.lab.brokers.delete_topic(&topic).await?;
-    one.post(FEW).await?;
-    let stopped = desk
-        .task_until(&mirror.task, STOP_TIME, |task| task.state == "stopped")
-        .await;
-    let words = match stopped {
-        Ok(task) => task.last_error.map_or_else(String::new, |error| error.why),
-        Err(words) => format!("it does not stop: {words}"),
-    };
-    if words.contains(&topic) {
-        mirror.forget();
-        mirror.replayed = had;
-        let what = (mirror.task.as_str(), "replay");
-        let body = json!({ "from": "beginning" });
-        tasks::ask(&mut desk.client, &desk.token, what, &body).await?;
-        one.judge_other(&mut mirror, "the replay", &none).await?;
-    } else {
-        one.run.report.findings.add(Kind::Fault, || {
-            format!("topic-gone: the task does not stop and name {topic}: {words}")
-        });
-    }
-    one.forget(&mirror).await?;
-    Ok(format!("it stopped and said: {words}"))
 }

@@ -68,6 +68,7 @@ impl Three<'_> {
             | Fault::Timeout
             | Fault::Expiry
             | Fault::TopicGone
+            | Fault::TopicRemade
             | Fault::Old
             | Fault::Twin
             | Fault::TwoTasks
