@@ -19,6 +19,13 @@ use crate::form::{Bodies, Form};
 use crate::process::kafka::Brokers;
 use crate::process::kafka::tools::kcat;
 
+/// That Kafka's own consumer waits for a record before it ends.
+const PATIENCES: [Duration; 3] = [
+    Duration::from_secs(2),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+];
+
 const NO_TOPIC: &str = "Unknown topic or partition";
 const READ_TIME: Duration = Duration::from_mins(1);
 
@@ -114,12 +121,28 @@ fn shown(wire: WireRow) -> anyhow::Result<Shown> {
     })
 }
 
+/// Fails if Kafka's own consumer shows something else than kcat did. On a busy machine it may end before
+/// it has begun: then it is given more time.
+pub(crate) async fn agreed(brokers: &Brokers, topic: &Topic) -> anyhow::Result<()> {
+    let mut agreed = Ok(());
+    for patience in PATIENCES {
+        let consumed = consumed(brokers, &topic.name, patience).await?;
+        agreed = must_agree(topic, &consumed);
+        if agreed.is_ok() {
+            break;
+        }
+    }
+    agreed
+}
+
 /// What Kafka's own consumer shows, read committed.
-pub(crate) async fn consumed(
+async fn consumed(
     brokers: &Brokers,
     topic: &str,
+    patience: Duration,
 ) -> anyhow::Result<BTreeMap<Place, Record>> {
-    let printed = brokers.consume(topic, Isolation::Committed.name()).await?;
+    let how = (Isolation::Committed.name(), patience);
+    let printed = brokers.consume(topic, how).await?;
     let lines = printed.split(|byte| *byte == b'\n');
     let lines = lines.filter(|line| !line.is_empty());
     lines.map(consumed_line).collect()
@@ -148,7 +171,7 @@ fn consumed_line(line: &[u8]) -> anyhow::Result<(Place, Record)> {
 }
 
 /// Two clients show the same records.
-pub(crate) fn must_agree(topic: &Topic, consumed: &BTreeMap<Place, Record>) -> anyhow::Result<()> {
+fn must_agree(topic: &Topic, consumed: &BTreeMap<Place, Record>) -> anyhow::Result<()> {
     let own = topic.rows.iter().map(|row| {
         let key = row.key.clone().unwrap_or_else(|| "null".to_owned());
         ((row.partition, row.offset), (key, row.value.clone()))
@@ -156,7 +179,8 @@ pub(crate) fn must_agree(topic: &Topic, consumed: &BTreeMap<Place, Record>) -> a
     let own = own.collect::<BTreeMap<_, _>>();
     let differ = own
         .iter()
-        .find(|(place, record)| consumed.get(place) != Some(record));
+        .find(|(place, record)| consumed.get(place) != Some(record))
+        .map(|(place, (key, value))| (place, key, String::from_utf8_lossy(value)));
     let name = &topic.name;
     ensure!(
         differ.is_none(),

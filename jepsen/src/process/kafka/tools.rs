@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::process::kafka::Brokers;
 
 const KCAT_TIME: Duration = Duration::from_secs(30);
-const TOOL_TIME: Duration = Duration::from_secs(30);
+const TOOL_TIME: Duration = Duration::from_mins(1);
 /// Of one look at the brokers; those that are down must not hold it up.
 const LOOK_TIME: Duration = Duration::from_secs(5);
 const STATES: &str = "__transaction_state";
@@ -193,11 +193,17 @@ impl Brokers {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// All that Kafka's own consumer shows of a topic, line by line.
-    pub(crate) async fn consume(&self, topic: &str, isolation: &str) -> anyhow::Result<Vec<u8>> {
+    /// What Kafka's own consumer shows of a topic, line by line, until nothing came for `patience`: it
+    /// takes that for the end, whether it has begun or not.
+    pub(crate) async fn consume(
+        &self,
+        topic: &str,
+        (isolation, patience): (&str, Duration),
+    ) -> anyhow::Result<Vec<u8>> {
         let mut command = self.tool("org.apache.kafka.tools.consumer.ConsoleConsumer");
         command.args(["--topic", topic, "--from-beginning"]);
-        command.args(["--isolation-level", isolation, "--timeout-ms", "2000"]);
+        let patience = patience.as_millis().to_string();
+        command.args(["--isolation-level", isolation, "--timeout-ms", &patience]);
         for (name, value) in [
             ("print.timestamp", "false"),
             ("print.partition", "true"),

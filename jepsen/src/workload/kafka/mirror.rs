@@ -19,7 +19,7 @@ use crate::client::cluster::view;
 use crate::client::tasks::{self, Task};
 use crate::form::{Bodies, Form};
 use crate::reader::http::follow_log;
-use crate::reader::kafka::{Isolation, consumed, must_agree, read, sight};
+use crate::reader::kafka::{Isolation, agreed, read, sight};
 use crate::report::Report;
 use crate::workload::kafka::lab::Lab;
 
@@ -291,7 +291,7 @@ impl Mirror {
 
     async fn is_agreed(&self, lab: &Lab, form: Form) -> anyhow::Result<()> {
         let topic = self.committed(lab, form).await?;
-        must_agree(&topic, &consumed(&lab.brokers, &topic.name).await?)
+        agreed(&lab.brokers, &topic).await
     }
 
     /// What the committed reading shows, as any other reader's.
