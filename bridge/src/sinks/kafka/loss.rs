@@ -139,11 +139,10 @@ fn replaced(
             ..
         } = place;
         let what = match sight {
-            Sight::Ours | Sight::Unknown => continue,
             Sight::Other => "another record lies",
             // Compaction leaves gaps. Where we may not know whether a topic is compacted, it may be.
             Sight::Nothing if only_deletes(brokers, topic) => "no record lies",
-            Sight::Nothing => continue,
+            Sight::Ours | Sight::Unknown | Sight::Nothing => continue,
         };
         words.push(format!(
             "{what} at offset {offset} of partition {partition} of topic {topic}, where we wrote ours: \
