@@ -5,6 +5,7 @@
 //! state. Reads may touch the disk, so they run on threads made for blocking.
 
 mod covered;
+mod lag;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -306,27 +307,7 @@ impl bridge::Feed for LogFeed {
         lane: &'a Lane,
         after: Position,
     ) -> BoxFuture<'a, Result<Behind, FeedError>> {
-        Box::pin(async move {
-            let forms = self.covers.get(lane)?;
-            let (mut records, mut head_seq) = (0, 0);
-            for form in &forms.ids {
-                let head = self.view.head(*form).map_err(again)?;
-                let next = self.view.undelivered(*form, inward(after)).map_err(again)?;
-                // What was accepted after the head was read is counted the next time.
-                let next = next.map_or(head.next(), |(next, _)| next);
-                records += head.next().0.saturating_sub(next.0);
-                head_seq += head.0;
-            }
-            let first = self.read_after(lane, after, ONE).await?;
-            let again = self.unparked_after(lane, &forms, after)?;
-            records += u64::try_from(again.len()).unwrap_or(u64::MAX);
-            Ok(Behind {
-                records,
-                head_seq,
-                bytes: None,
-                oldest_received_at_ms: first.first().map(|first| first.received_ms),
-            })
-        })
+        Box::pin(lag::of(self, lane, after))
     }
 
     fn advance<'a>(

@@ -28,7 +28,8 @@ pub struct Behind {
     pub records: u64,
     /// The form's last seq: the cursor, as a person reads it, is this less `records`.
     pub head_seq: u64,
-    /// Their bytes, where the feed can tell without reading them all.
+    /// Their bytes, where the feed can tell without reading them all; of many it may be what lies
+    /// there with them, too, never less than they have.
     pub bytes: Option<u64>,
     /// When the first of them was accepted, milliseconds since 1970 UTC; `None` if there is none.
     pub oldest_received_at_ms: Option<u64>,

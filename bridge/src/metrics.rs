@@ -42,6 +42,7 @@ pub struct Metrics {
     troubles: Family<TroubleLabels, Counter>,
     deliver_seconds: Family<TaskLabel, Histogram>,
     lag_records: Family<TaskLabel, Gauge>,
+    lag_bytes: Family<TaskLabel, Gauge>,
     oldest_age_seconds: Family<TaskLabel, Gauge>,
     is_stopped: Family<TaskLabel, Gauge>,
     kafka_transaction_seconds: Family<TaskLabel, Histogram>,
@@ -81,6 +82,7 @@ impl Default for Metrics {
                 Histogram::new([0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0])
             }),
             lag_records: Family::default(),
+            lag_bytes: Family::default(),
             oldest_age_seconds: Family::default(),
             is_stopped: Family::default(),
             kafka_transaction_seconds: Family::new_with_constructor(|| {
@@ -134,6 +136,11 @@ impl Metrics {
             "sink_lag_records",
             "Records that a task has not delivered yet, when its status was last read",
             self.lag_records.clone(),
+        );
+        registry.register(
+            "sink_lag_bytes",
+            "Their bytes; of many, what the log has written since, with whatever else lies there",
+            self.lag_bytes.clone(),
         );
         registry.register(
             "sink_oldest_age_seconds",
@@ -272,6 +279,9 @@ impl Metrics {
         self.lag_records
             .get_or_create(&label)
             .set(whole(status.lag_records));
+        self.lag_bytes
+            .get_or_create(&label)
+            .set(whole(status.lag_bytes.unwrap_or(0)));
         self.oldest_age_seconds
             .get_or_create(&label)
             .set(whole(status.oldest_age_ms.unwrap_or(0) / 1000));
@@ -286,6 +296,7 @@ impl Metrics {
             task: task.to_owned(),
         };
         self.lag_records.remove(&label);
+        self.lag_bytes.remove(&label);
         self.oldest_age_seconds.remove(&label);
         self.is_stopped.remove(&label);
         for level in LEVELS {

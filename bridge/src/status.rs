@@ -55,7 +55,8 @@ pub struct LaneStatus {
     pub parked_records: u64,
     /// Records not delivered yet.
     pub lag_records: u64,
-    /// Their bytes, where they can be told.
+    /// Their bytes, or what the log has of them with whatever lies between; `None` if that cannot be
+    /// told.
     pub lag_bytes: Option<u64>,
     /// How long ago the oldest undelivered record was accepted.
     pub oldest_age_ms: Option<u64>,
@@ -101,6 +102,8 @@ pub struct TaskStatus {
     pub state: LaneState,
     /// Records not delivered yet, over all lanes.
     pub lag_records: u64,
+    /// Their bytes, over all lanes, as far as they can be told.
+    pub lag_bytes: Option<u64>,
     /// Age of the oldest undelivered record, over all lanes.
     pub oldest_age_ms: Option<u64>,
     /// The first error of its lanes.
@@ -218,6 +221,7 @@ pub(crate) fn sum(
             .max()
             .unwrap_or(LaneState::Running),
         lag_records: lanes.iter().map(|lane| lane.lag_records).sum(),
+        lag_bytes: lanes.iter().map(|lane| lane.lag_bytes).sum(),
         oldest_age_ms: lanes.iter().filter_map(|lane| lane.oldest_age_ms).max(),
         last_error: lanes.iter().find_map(|lane| lane.last_error.clone()),
         lanes,

@@ -99,6 +99,10 @@ impl Bench {
 
     /// One record of each of these forms (0 or 1), in one pack; the entry.
     async fn submit(&mut self, forms: &[usize]) -> u64 {
+        self.submit_bodies(forms, b"{}").await
+    }
+
+    async fn submit_bodies(&mut self, forms: &[usize], body: &'static [u8]) -> u64 {
         self.number += 1;
         let submissions = forms.iter().map(|form| Submission {
             id: [7; 16],
@@ -108,7 +112,7 @@ impl Bench {
             key: None,
             digest: [0; 16],
             is_withheld: false,
-            body: Bytes::from_static(b"{}"),
+            body: Bytes::from_static(body),
         });
         let pack = Pack {
             sender: self.node.sender(),
@@ -164,6 +168,11 @@ impl Bench {
         assert_eq!(outcome, Outcome::Done);
     }
 
+    async fn bytes(&self, after: Position) -> Option<u64> {
+        let behind = self.feed.behind(&self.lane, after).await;
+        behind.unwrap().bytes
+    }
+
     async fn advance(&self, from: Position, to: Position) {
         let advance = self.feed.advance(&self.lane, self.life, from, to);
         assert_eq!(advance.await, Ok(()));
@@ -203,6 +212,29 @@ async fn a_lane_over_all_forms_reads_them_in_the_order_of_the_log() {
     bench.advance(START, at(first, 1)).await;
     let standing = bench.feed.standing(&bench.lane).await.unwrap();
     assert_eq!((standing.start, standing.position), (START, at(first, 1)));
+    bench.end().await;
+}
+
+#[tokio::test]
+async fn bytes_are_exact_of_few_records_and_never_too_few_of_many() {
+    const BODY: usize = 100 << 10;
+    static LARGE: [u8; BODY] = [b'x'; BODY];
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.bytes(START).await, Some(0));
+    let first = bench.submit(&[0, 1, 0]).await;
+    assert_eq!(bench.bytes(START).await, Some(6));
+    assert_eq!(bench.bytes(at(first, 1)).await, Some(2));
+    let mut last = 0;
+    for _ in 0..5 {
+        last = bench.submit_bodies(&[0], &LARGE).await;
+    }
+    assert_eq!(bench.bytes(at(last, 0)).await, Some(0));
+    let body = u64::try_from(BODY).unwrap();
+    assert_eq!(bench.bytes(at(last - 1, 0)).await, Some(body));
+    // Heads, padding, and what lies before the first one's batch.
+    let slack = 5 * (16 << 10) + (128 << 10);
+    let five = bench.bytes(at(first, 2)).await.unwrap();
+    assert!((5 * body..5 * body + slack).contains(&five), "{five}");
     bench.end().await;
 }
 

@@ -49,6 +49,7 @@ fn status(incarnation: Index, at: Position) -> TaskStatus {
         sink: Arc::from("csv"),
         state: LaneState::Running,
         lag_records: 0,
+        lag_bytes: None,
         oldest_age_ms: None,
         last_error: None,
         lanes: vec![LaneStatus {

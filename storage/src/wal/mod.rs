@@ -355,6 +355,23 @@ impl Wal {
         self.handle.core.poison.on_set(hook);
     }
 
+    /// How much was written since the entry at `index`, and at most what lies between two points of
+    /// the chart (64 KiB) and the entry's own batch more.
+    pub fn bytes_behind(&self, index: Index) -> u64 {
+        let state = self.handle.core.state();
+        let from = state.chart.locate(index).map(|(point, _)| point);
+        let segments = state.segments.iter().map(|known| known.info);
+        segments
+            .map(|segment| match from {
+                Some(from) if segment.id < from.segment => 0,
+                Some(from) if segment.id == from.segment => {
+                    segment.bytes.saturating_sub(from.offset)
+                }
+                _ => segment.bytes,
+            })
+            .sum()
+    }
+
     /// The files, oldest first.
     pub fn segments(&self) -> Vec<SegmentInfo> {
         self.handle
