@@ -26,7 +26,7 @@ use crate::error::{FeedError, Trouble};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::record::{Parked, Position, Record};
-use crate::retry::{Backoff, Circuit, opens_circuit};
+use crate::retry::{Backoff, Circuit, Pass, opens_circuit};
 use crate::sink::{Leave, OnPoison, Sink};
 use crate::sinks::{Life, SinkKind};
 use crate::status::{Cell, LaneState};
@@ -86,8 +86,9 @@ pub(crate) struct Pump {
     ahead: Option<Ahead>,
     /// Refused, passed, and not set aside yet: only a mutant has any.
     late: Vec<Parked>,
-    /// Under which the sink was opened: its first batch goes under it too.
-    leave: Option<Leave>,
+    /// Under which the sink was opened: its first batch goes under both. A lane that has leave never
+    /// waits for the circuit: the one that looks may wait for that leave.
+    leave: Option<(Leave, Pass)>,
     /// When the node's end was first seen.
     drain_ends_at: Option<Instant>,
 }
@@ -222,10 +223,11 @@ impl Pump {
         let after = self.at.map(|at| at.delivered);
         let (sink, kept) = (&mut self.sink, &mut self.leave);
         let ready = async {
-            let pass = circuit.pass().await;
-            let leave = match kept.take() {
-                Some(leave) => leave,
-                None => sink.leave(after).await,
+            let (leave, pass) = if let Some(kept) = kept.take() {
+                kept
+            } else {
+                let pass = circuit.pass().await;
+                (sink.leave(after).await, pass)
             };
             // Nobody closes the semaphore, and without a permit a turn would still be correct.
             (pass, leave, turns.acquire_owned().await.ok())
@@ -254,10 +256,11 @@ impl Pump {
         self.tell(&turn);
         drop(permit);
         if matches!(turn, Turn::Opened) {
-            self.leave = Some(leave);
+            self.leave = Some((leave, pass));
+        } else {
+            // The pass goes last: a probe has spoken for its destination before another may try.
+            drop((leave, pass));
         }
-        // The pass goes last: a probe has spoken for its destination before another may try.
-        drop(pass);
         Some(turn)
     }
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::error::{Cause, SinkError, Trouble};
 use crate::record::{Position, Record};
-use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
+use crate::sink::{Batch, Cursor, Delivery, Leave, Opening, Sink};
 
 /// What the destination does with the next delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,7 @@ struct Inner {
     batches: Vec<(Vec<u64>, Position)>,
     closes: u64,
     last_opening: Opening,
+    seats: Option<Arc<Semaphore>>,
 }
 
 impl Place {
@@ -79,6 +80,11 @@ impl Place {
     /// What the next deliveries come to; after them, everything is taken.
     pub fn script(&self, steps: &[Step]) {
         self.lock().steps.extend(steps);
+    }
+
+    /// It is used by as many at a time as there are `seats`, which other places may share.
+    pub fn share(&self, seats: &Arc<Semaphore>) {
+        self.lock().seats = Some(Arc::clone(seats));
     }
 
     /// Forgets what was asked of the next deliveries.
@@ -205,6 +211,18 @@ pub struct FlakySink {
 impl Sink for FlakySink {
     fn is_local(&self) -> bool {
         self.place.is_local
+    }
+
+    fn leave(&mut self, _after: Option<Position>) -> BoxFuture<'_, Leave> {
+        let seats = self.place.lock().seats.clone();
+        async move {
+            let seat = match seats {
+                Some(seats) => seats.acquire_owned().await.ok(),
+                None => None,
+            };
+            Box::new(seat) as Leave
+        }
+        .boxed()
     }
 
     fn open(&mut self, opening: Opening) -> BoxFuture<'_, Result<Option<Cursor>, SinkError>> {

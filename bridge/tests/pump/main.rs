@@ -14,6 +14,7 @@ use bridge::{
     Bridge, Cause, Config, CsvConfig, Feed, FeedError, Lane, LaneState, Limit, Metrics, OnPoison,
     OsFiles, Parts, Position, Sink, SinkKind, SinkSpec, Sinks, TaskSpec, TaskStatus,
 };
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -354,6 +355,31 @@ async fn a_lane_whose_own_place_is_in_trouble_holds_up_no_other() {
         })
         .await;
     assert!(bad.rows().is_empty());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_has_leave_does_not_wait_for_one_that_waits_for_leave() {
+    // Two forms of one spreadsheet. While one sends, the other waits for its leave; the answer is
+    // lost, and the circuit opens. The other one has opened by then and keeps its leave for its first
+    // batch: it must not wait behind the one that looks, which waits for that leave.
+    let (one, two) = (Place::new(false), Place::new(false));
+    let seats = Arc::new(Semaphore::new(1));
+    for place in [&one, &two] {
+        place.share(&seats);
+        place.script(&[Step::LoseReply, Step::LoseReply]);
+    }
+    let known = [("t/f", &one), ("t/g", &two)];
+    let taken = seats.acquire().await.expect("a seat");
+    let world = World::new(&known, vec![task("t", 1, &["f", "g"])]);
+    world.push("f", 25);
+    world.push("g", 25);
+    let begun = tokio::time::Instant::now();
+    let both_wait = |_: &TaskStatus| begun.elapsed() > Duration::from_secs(1);
+    world.until("both wait for leave", both_wait).await;
+    drop(taken);
+    world.until_delivered("t").await;
+    assert_eq!((one.seqs(), two.seqs()), (upto(25), upto(25)));
     world.end().await;
 }
 
