@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash sheets sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -19,17 +19,15 @@ setup-test:
 	@deploy/dev/setup.sh test
 	@deploy/dev/setup.sh kafka
 
-run: setup ## build if needed and start one node with embedded defaults; data in ./data (KAFKA=1: with a real Kafka beside it)
-ifeq ($(KAFKA),1)
-	@deploy/dev/kafka.sh start
-endif
+# What stands beside the node, each in front of the next: SHEETS=fake, KAFKA=1, or both.
+BESIDE := $(if $(filter fake,$(SHEETS)),deploy/dev/sheets.sh) $(if $(filter 1,$(KAFKA)),deploy/dev/kafka.sh) $(BINARY)
+
+run: setup ## build if needed and start one node with embedded defaults; data in ./data (KAFKA=1: a real Kafka beside it; SHEETS=fake: the Google Sheets of the tests)
+	@$(if $(filter 1,$(KAFKA)),deploy/dev/kafka.sh start)
 	@echo "make run: building formspool (the first time takes some minutes; cargo shows the progress)"
 	@$(CARGO) build --release --locked --bin formspool
-ifeq ($(KAFKA),1)
-	@exec deploy/dev/kafka.sh serve $(BINARY)
-else
-	@exec $(BINARY) serve
-endif
+	@$(if $(filter fake,$(SHEETS)),$(MAKE) --no-print-directory sheets)
+	@exec $(firstword $(BESIDE)) serve $(wordlist 2,3,$(BESIDE))
 
 kafka: ## start a real Kafka on loopback and wait until it is ready; data in ./data/kafka (BROKERS=3: three)
 	@deploy/dev/kafka.sh start $(if $(BROKERS),--brokers $(BROKERS))
@@ -106,10 +104,11 @@ kafka-test: ## the Kafka sink against a real broker, and against three
 	$(CARGO) test -p bridge --features brokers --test kafka --locked --quiet
 
 sheets: ## start the Google Sheets of the tests on loopback; its page shows rows as they arrive
-	@deploy/dev/setup.sh sheets
-	@$(CARGO) build --release --locked --quiet -p jepsen --bin fake-sheets
-	@mkdir -p data && exec target/release/fake-sheets --listen 127.0.0.1:8090 --control 127.0.0.1:8091 \
-		--write-credentials data/fake-google.json --spreadsheet demo
+	@$(CARGO) build --release --locked -p jepsen --bin fake-sheets
+	@deploy/dev/sheets.sh start
+
+sheets-stop: ## stop it
+	@deploy/dev/sheets.sh stop
 
 sheets-check: build ## Google's own client against the Google Sheets of the tests
 	@deploy/dev/setup.sh sheets

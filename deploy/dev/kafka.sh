@@ -185,7 +185,7 @@ kafka: the node starts with the task student-kafka (deploy/kafka); then
   stop       Ctrl-C ends the node; make kafka-stop ends the broker
 TEXT
   FORMSPOOL_KAFKA__BOOTSTRAP=$(bootstrap) \
-    FORMSPOOL_DEFINITIONS=deploy/forms,deploy/tasks,deploy/kafka \
+    FORMSPOOL_DEFINITIONS=${FORMSPOOL_DEFINITIONS:-deploy/forms,deploy/tasks},deploy/kafka \
     exec "$1" serve
 }
 
