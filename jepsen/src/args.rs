@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::say::Say;
 use crate::workload::mutants::Which;
-use crate::workload::{Options, cluster, full, kafka, power, restart, sheets};
+use crate::workload::{Options, cluster, full, kafka, mirrors, power, restart, sheets};
 
 /// Breaks formspool on purpose and checks what it promised: black box, over HTTP and signals.
 #[derive(Debug, Parser)]
@@ -124,6 +124,8 @@ pub(crate) enum Command {
     Kafka(kafka::Plan),
     /// Log == Google Sheets, at a Google Sheets for tests, while people edit it.
     Sheets(sheets::Plan),
+    /// Log == Kafka == Google Sheets, two tasks on one form, all of them hurt at once.
+    Mirrors(mirrors::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
         #[arg(long, conflicts_with_all = ["all", "kafka", "name"])]
@@ -147,6 +149,7 @@ impl Command {
             Self::Kafka(plan) => plan.net,
             Self::Crash { .. }
             | Self::Sheets(_)
+            | Self::Mirrors(_)
             | Self::Power(_)
             | Self::Full(_)
             | Self::Restart(_)

@@ -9,6 +9,7 @@
 //! Two stages on one set of brokers: one node, where each fault falls at a moment of the
 //! transaction that a gate has seen; and three nodes, where leaders and brokers go.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -21,15 +22,15 @@ use crate::workload::{Options, Run};
 mod canary;
 pub(crate) mod fault;
 pub(crate) mod lab;
-mod mirror;
+pub(crate) mod mirror;
 mod one;
-mod three;
+pub(crate) mod three;
 
 use fault::Fault;
 use lab::Lab;
 
 const NODES: usize = 3;
-const LIBRARIES: &str = "target/peers/kafka";
+pub(crate) const LIBRARIES: &str = "target/peers/kafka";
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Plan {
@@ -73,6 +74,10 @@ impl Plan {
         }
     }
 
+    pub(crate) fn lab(&self) -> (usize, &Path) {
+        (self.brokers, &self.libraries)
+    }
+
     fn faults(&self) -> Vec<Fault> {
         if !self.faults.is_empty() {
             return self.faults.clone();
@@ -112,7 +117,7 @@ pub(crate) async fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report
         .as_ref()
         .and_then(|(_, cluster)| cluster.net.as_ref())
         .map(|net| crate::net::address(net.clients()));
-    let mut lab = Lab::start(options, plan, host).await?;
+    let mut lab = Lab::start(options, plan.lab(), host).await?;
     drive(options, plan, &mut lab, three).await
 }
 

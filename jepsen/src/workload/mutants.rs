@@ -278,7 +278,7 @@ impl Short {
                 let plan = kafka::Plan::short(fault);
                 let lab = match lab {
                     Some(lab) => lab,
-                    None => lab.insert(Lab::start(options, &plan, None).await?),
+                    None => lab.insert(Lab::start(options, plan.lab(), None).await?),
                 };
                 Box::pin(kafka::drive(options, &plan, lab, None)).await
             }

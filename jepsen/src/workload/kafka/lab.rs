@@ -4,6 +4,7 @@
 //! with a prefix of its own.
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 
 use tempfile::TempDir;
 
@@ -11,7 +12,6 @@ use crate::nemesis::gate::Gates;
 use crate::process::kafka::{Brokers, Ports};
 use crate::process::site::Site;
 use crate::workload::Options;
-use crate::workload::kafka::Plan;
 
 /// Fields in the order in which they must go.
 #[derive(Debug)]
@@ -24,26 +24,26 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// Brokers at `host` that are ready, each behind a gate.
+    /// So many brokers at `host` that are ready, each behind a gate.
     pub(crate) async fn start(
         options: &Options,
-        plan: &Plan,
+        (count, libraries): (usize, &Path),
         host: Option<Ipv4Addr>,
     ) -> anyhow::Result<Self> {
         let host = host.unwrap_or(Ipv4Addr::LOCALHOST);
         let folder = tempfile::Builder::new()
             .prefix("jepsen-kafka-")
             .tempdir_in(&options.parent)?;
-        let ports = (0..plan.brokers).map(|_| Ports::free(host));
+        let ports = (0..count).map(|_| Ports::free(host));
         let ports = ports.collect::<anyhow::Result<Vec<_>>>()?;
         let clients = ports.iter().map(|ports| ports.client);
         let gates = Gates::open(host, &clients.collect::<Vec<_>>()).await?;
         let ports = ports.into_iter().zip(gates.addresses().iter().copied());
         let ports = ports.collect::<Vec<_>>();
         let home = folder.path().to_owned();
-        let mut brokers = Brokers::new(home, &plan.libraries, &ports).await?;
+        let mut brokers = Brokers::new(home, libraries, &ports).await?;
         let time = brokers.start().await?;
-        let (count, ms) = (plan.brokers, time.as_millis());
+        let ms = time.as_millis();
         options
             .say
             .progress(&format!("kafka: {count} brokers are ready after {ms} ms"));

@@ -7,20 +7,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::checker::findings::{Findings, Kind};
 use crate::checker::kafka::{Expected, Log, Topic, aborted, check};
 use crate::checker::sight::Sight;
-use crate::client::Client;
 use crate::client::cluster::view;
-use crate::client::tasks::{self, Task};
+use crate::client::tasks::Task;
 use crate::form::{Bodies, Form};
 use crate::reader::http::follow_log;
 use crate::reader::kafka::{Isolation, agreed, read, sight};
 use crate::report::Report;
+use crate::workload::desk::Desk;
 use crate::workload::kafka::lab::Lab;
 
 pub(super) const PARTITIONS: u32 = 3;
@@ -28,51 +28,10 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A commit is seen by readers within this after the node knows of it.
 const SEEN_TIME: Duration = Duration::from_secs(10);
 const END_TIME: Duration = Duration::from_mins(1);
-const CALL_TIME: Duration = Duration::from_secs(5);
-
-/// Where a node answers, and with which token.
-#[derive(Debug)]
-pub(super) struct Desk {
-    pub(super) client: Client,
-    pub(super) token: String,
-}
-
-impl Desk {
-    pub(super) fn new(address: std::net::SocketAddr, token: String) -> Self {
-        let client = Client::new(address).with_patience(CALL_TIME);
-        Self { client, token }
-    }
-
-    pub(super) async fn task(&mut self, name: &str) -> anyhow::Result<Task> {
-        let task = tasks::task(&mut self.client, &self.token, name).await?;
-        task.with_context(|| format!("the node says nothing of task {name}"))
-    }
-
-    /// Asks again and again until `fits`, or until `time` is over; answers what was said last.
-    pub(super) async fn task_until(
-        &mut self,
-        name: &str,
-        time: Duration,
-        fits: impl Fn(&Task) -> bool,
-    ) -> Result<Task, String> {
-        let end = Instant::now() + time;
-        loop {
-            let said = match self.task(name).await {
-                Ok(task) if fits(&task) => return Ok(task),
-                Ok(task) => task.words(),
-                Err(error) => format!("{error:#}"),
-            };
-            if Instant::now() > end {
-                return Err(said);
-            }
-            sleep(LOOK).await;
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
-pub(super) struct Mirror {
-    pub(super) task: String,
+pub(crate) struct Mirror {
+    pub(crate) task: String,
     pub(super) forms: Vec<Form>,
     /// Topics are `<prefix>-<form>`.
     prefix: String,
@@ -89,16 +48,16 @@ pub(super) struct Mirror {
 
 /// What one look at the topics showed.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// Records aborted since the last look.
-    pub(super) aborted: u64,
+    pub(crate) aborted: u64,
     /// Shown as they must be.
-    pub(super) good: u64,
+    pub(crate) good: u64,
 }
 
 impl Mirror {
     /// A task of that name for `forms`; nothing is defined yet.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         desk: &mut Desk,
         lab: &Lab,
         (task, prefix): (&str, String),
@@ -123,7 +82,7 @@ impl Mirror {
     }
 
     /// As the product names its producer.
-    pub(super) fn id(&self) -> String {
+    pub(crate) fn id(&self) -> String {
         format!("formspool-{}-{}", self.cluster, self.task)
     }
 
@@ -149,12 +108,8 @@ impl Mirror {
         })
     }
 
-    pub(super) async fn define(&self, desk: &mut Desk) -> anyhow::Result<()> {
-        let definition = self.definition();
-        let answer = tasks::put(&mut desk.client, &desk.token, &self.task, &definition).await?;
-        let (status, text) = (answer.status, answer.text());
-        ensure!(answer.is_success(), "task {}: {status} {text}", self.task);
-        Ok(())
+    pub(crate) async fn define(&self, desk: &mut Desk) -> anyhow::Result<()> {
+        desk.define(&self.task, &self.definition()).await
     }
 
     /// Waits until the node says that all is delivered; what takes too long is a finding.
@@ -175,7 +130,7 @@ impl Mirror {
     }
 
     /// Reads log and topics, and judges one by the other. What is set aside is not there.
-    pub(super) async fn judge(
+    pub(crate) async fn judge(
         &mut self,
         desk: &mut Desk,
         lab: &Lab,
@@ -272,7 +227,7 @@ impl Mirror {
 
     /// All is delivered, and Kafka's own consumer shows the same as kcat. What the task tells
     /// about itself is noted.
-    pub(super) async fn conclude(
+    pub(crate) async fn conclude(
         &self,
         desk: &mut Desk,
         lab: &Lab,
@@ -295,7 +250,7 @@ impl Mirror {
     }
 
     /// What the committed reading shows, as any other reader's.
-    pub(super) async fn sights(&self, lab: &Lab, bodies: Bodies) -> anyhow::Result<Vec<Sight>> {
+    pub(crate) async fn sights(&self, lab: &Lab, bodies: Bodies) -> anyhow::Result<Vec<Sight>> {
         let mut sights = Vec::new();
         for form in &self.forms {
             let topic = self.committed(lab, *form).await?;

@@ -9,20 +9,16 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::time::{Instant, sleep};
 
-use crate::checker::accounts::Accounts;
-use crate::checker::check_all;
 use crate::checker::findings::Kind;
-use crate::client::Client;
-use crate::client::tasks::Task;
 use crate::nemesis;
 use crate::nemesis::gate::{Api, Bait, Way};
 use crate::process::cluster::{Cluster, Layout};
-use crate::reader::http::Reader;
 use crate::report::Report;
+use crate::workload::desk::Desk;
 use crate::workload::fleet::{Crew, Fleet};
 use crate::workload::kafka::fault::Fault;
 use crate::workload::kafka::lab::Lab;
-use crate::workload::kafka::mirror::{Desk, Mirror};
+use crate::workload::kafka::mirror::Mirror;
 use crate::workload::kafka::{NODES, Plan};
 use crate::workload::watch::FORMS;
 use crate::workload::worker::Phase;
@@ -62,6 +58,16 @@ pub(super) fn lay_out(options: &Options, plan: &Plan) -> anyhow::Result<(Run, Cl
     Ok((run, cluster))
 }
 
+/// Of nodes that mirror to the brokers of `lab`, with short times.
+pub(crate) fn settings(lab: &Lab) -> [(&'static str, String); 3] {
+    let millis = |time: Duration| time.as_millis().to_string();
+    [
+        ("KAFKA__BOOTSTRAP", lab.gates.bootstrap()),
+        ("KAFKA__TRANSACTION_TIMEOUT_MS", millis(TRANSACTION_TIME)),
+        ("KAFKA__KEEPALIVE_MS", millis(KEEPALIVE)),
+    ]
+}
+
 /// Fields in the order in which they must go.
 struct Three<'a> {
     fleet: Fleet,
@@ -78,13 +84,7 @@ pub(super) async fn run(
     lab: &mut Lab,
     (run, mut cluster, faults): (Run, Cluster, &[Fault]),
 ) -> anyhow::Result<Report> {
-    let millis = |time: Duration| time.as_millis().to_string();
-    let settings = [
-        ("KAFKA__BOOTSTRAP", lab.gates.bootstrap()),
-        ("KAFKA__TRANSACTION_TIMEOUT_MS", millis(TRANSACTION_TIME)),
-        ("KAFKA__KEEPALIVE_MS", millis(KEEPALIVE)),
-    ];
-    for (name, value) in settings {
+    for (name, value) in settings(lab) {
         cluster.set(name, Some(&value));
     }
     let started = Instant::now();
@@ -101,7 +101,7 @@ pub(super) async fn run(
         ..Crew::busy(plan.connections, u64::MAX)
     };
     let fleet = Fleet::start(&run, &cluster.addresses(), crew);
-    let mut desk = desk(&cluster).await?;
+    let mut desk = Desk::of_leader(&cluster).await?;
     let prefix = lab.prefix();
     let mirror = Mirror::new(&mut desk, lab, (TASK, prefix), &FORMS).await?;
     mirror.define(&mut desk).await?;
@@ -124,13 +124,6 @@ pub(super) async fn run(
             Err(keep(run, error.context(said)))
         }
     }
-}
-
-/// Of whoever leads.
-async fn desk(cluster: &Cluster) -> anyhow::Result<Desk> {
-    let leader = cluster.leader().await?;
-    let address = cluster.member(leader)?.site.http;
-    Ok(Desk::new(address, cluster.token()?))
 }
 
 impl Three<'_> {
@@ -216,21 +209,17 @@ impl Three<'_> {
         Ok(())
     }
 
-    /// Who leads may change while it is waited for: it is asked anew who that is.
     async fn judge(&mut self, fault: Fault) -> anyhow::Result<String> {
         let started = Instant::now();
-        let mut said = String::new();
-        while started.elapsed() < DELIVER_TIME {
-            let mut desk = desk(&self.cluster).await?;
-            let task = &self.mirror.task;
-            match desk.task_until(task, HOLD, Task::is_done).await {
-                Ok(_) => return self.compare(&mut desk, (fault, started)).await,
-                Err(words) => said = words,
+        let what = (self.mirror.task.as_str(), DELIVER_TIME);
+        match Desk::of_done(&self.cluster, what).await? {
+            Ok(mut desk) => self.compare(&mut desk, (fault, started)).await,
+            Err(said) => {
+                let words = || format!("{}: the task is not done in time: {said}", fault.name());
+                self.run.report.findings.add(Kind::Outage, words);
+                Ok(said)
             }
         }
-        let words = || format!("{}: the task is not done in time: {said}", fault.name());
-        self.run.report.findings.add(Kind::Outage, words);
-        Ok(said)
     }
 
     async fn compare(
@@ -252,7 +241,7 @@ impl Three<'_> {
     async fn finish(self) -> anyhow::Result<Report> {
         let Self {
             fleet,
-            mut cluster,
+            cluster,
             mut run,
             lab,
             mirror,
@@ -261,30 +250,15 @@ impl Three<'_> {
         let was_clean = run.report.findings.is_clean();
         fleet.settle(&mut run).await?;
         run.progress("reading everything");
-        let leader = cluster.leader().await?;
-        let (address, token) = (cluster.member(leader)?.site.http, cluster.token()?);
         if was_clean {
-            let mut desk = Desk::new(address, token.clone());
+            let mut desk = Desk::of_leader(&cluster).await?;
             let fact = "three nodes say of their task";
             mirror
                 .conclude(&mut desk, lab, (fact, &mut run.report))
                 .await?;
         }
-        let mut reader = Reader::new(Client::new(address), token, run.bodies);
-        for form in FORMS {
-            run.sights.push(reader.whole(form).await);
-        }
         run.sights.extend(mirror.sights(lab, run.bodies).await?);
-        let accounts = Accounts::of(&run.history.since(0));
-        run.report.acked = accounts.acked();
-        run.report.found = check_all(&accounts, &run.sights, &mut run.report.findings);
-        for node in cluster.numbers() {
-            if let Err(error) = cluster.stop(node).await {
-                run.report.findings.add(Kind::Died, || format!("{error:#}"));
-            }
-        }
-        drop(cluster);
-        run.finish()
+        run.end_all(cluster).await
     }
 }
 
