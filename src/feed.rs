@@ -4,10 +4,10 @@
 //! way); a cursor moves by a command, through the front door, like everything else that changes
 //! state. Reads may touch the disk, so they run on threads made for blocking.
 
+mod again;
 mod covered;
 mod lag;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +15,12 @@ use std::time::Duration;
 use bridge::{Behind, FeedError, Held, Lane, Limit, Parked, Position, Standing};
 use futures::future::BoxFuture;
 use storage::{
-    Advance, Command, CursorRow, FormId, Index, Outcome, Park, ParkedMark, ParkedRecord, Records,
-    SendStarted, Seq, Slot, StateView, TaskRow, Term, encode_command,
+    Advance, Command, CursorRow, FormId, Index, Outcome, Park, ParkedRecord, Records, SendStarted,
+    Seq, Slot, StateView, TaskRow, Term, encode_command,
 };
 use tokio::sync::watch;
 
+use self::again::UNPARKED_MAX;
 use self::covered::{Covered, Covers};
 use crate::forms::Registry;
 use crate::node::is_applied_here;
@@ -31,9 +32,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// As long as a command that was forwarded may take to be applied here too.
 const APPLIED_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Records that are delivered a second time and come with one read: they are held beside its limit.
-const UNPARKED_MAX: usize = 16;
 
 /// To see whether there is any.
 const ONE: Limit = Limit {
@@ -138,54 +136,6 @@ impl LogFeed {
         let form = self.form(lane)?;
         let cursor = self.view.cursor(&lane.task, form).map_err(again)?;
         cursor.ok_or(FeedError::Fenced)
-    }
-
-    /// What of the lane a person asked to have delivered a second time, at most [`UNPARKED_MAX`]. Each
-    /// comes at the position of the entry that says so, which carries nothing else.
-    fn unparked_after(
-        &self,
-        lane: &Lane,
-        forms: &Covered,
-        after: Position,
-    ) -> Result<Vec<bridge::Record>, FeedError> {
-        let (mut found, mut index) = (Vec::new(), Index(after.index));
-        while found.len() < UNPARKED_MAX {
-            let rows = self.view.unparked(&lane.task, index, UNPARKED_MAX);
-            let rows = rows.map_err(again)?;
-            let Some((last, _)) = rows.last() else {
-                break;
-            };
-            index = *last;
-            let task = self.task(lane)?;
-            let of_lane = rows.into_iter().filter_map(|(index, row)| {
-                let form = forms.names.get(&row.form)?;
-                if !comes_again(&task, row.incarnation, row.position) {
-                    return None;
-                }
-                Some(again_at(index, form, row.record))
-            });
-            found.extend(of_lane);
-        }
-        found.truncate(UNPARKED_MAX);
-        Ok(found)
-    }
-
-    /// What the life `incarnation` has parked of the lane between two positions.
-    fn marks(
-        &self,
-        lane: &Lane,
-        incarnation: u64,
-        (after, upto): (storage::Position, storage::Position),
-    ) -> Result<Vec<ParkedMark>, FeedError> {
-        let marks = self.view.parked_marks(&lane.task, after, upto);
-        let mut marks = marks.map_err(again)?;
-        if !marks.is_empty() {
-            let forms = self.covers.get(lane)?;
-            marks.retain(|mark| {
-                mark.incarnation.0 == incarnation && forms.names.contains_key(&mark.form)
-            });
-        }
-        Ok(marks)
     }
 
     async fn propose(&self, command: Command) -> Result<(), FeedError> {
@@ -390,39 +340,7 @@ impl bridge::Feed for LogFeed {
     }
 
     fn held(&self, lane: &Lane, incarnation: u64, after: Position) -> Result<Vec<Held>, FeedError> {
-        let all = (
-            storage::Position::default(),
-            storage::Position {
-                index: Index(u64::MAX),
-                slot: Slot(u32::MAX),
-            },
-        );
-        let forms = self.covers.get(lane)?;
-        let mut first: BTreeMap<FormId, Seq> = BTreeMap::new();
-        for mark in self.marks(lane, incarnation, all)? {
-            let seq = first.entry(mark.form).or_insert(mark.seq);
-            *seq = mark.seq.min(*seq);
-        }
-        let again = self.view.unparked_marks(&lane.task, Index(after.index));
-        let again = again.map_err(self::again)?;
-        let task = self.task(lane)?;
-        let again = again.into_iter().filter_map(|(index, mark)| {
-            let comes = comes_again(&task, mark.incarnation, mark.position);
-            let until = Position {
-                index: index.0,
-                slot: 0,
-            };
-            comes.then_some((mark.form, mark.seq, Some(until)))
-        });
-        let parked = first.into_iter().map(|(form, seq)| (form, seq, None));
-        let held = parked.chain(again).filter_map(|(form, seq, until)| {
-            Some(Held {
-                form: Arc::clone(forms.names.get(&form)?),
-                seq: seq.0,
-                until,
-            })
-        });
-        Ok(held.collect())
+        self.held_after(lane, incarnation, after)
     }
 
     fn fields(&self, form: &str) -> Arc<[String]> {
@@ -444,13 +362,6 @@ impl fmt::Debug for LogFeed {
             .field("view", &self.view)
             .finish_non_exhaustive()
     }
-}
-
-/// Whether a record that the life `parked_by` parked at `position`, and a person asked for once more,
-/// comes in the task's present life at the entry that says so. If it lies behind that life's start, the
-/// life has got it from the log at its own place already, unless it has parked it there itself.
-fn comes_again(task: &TaskRow, parked_by: Index, position: storage::Position) -> bool {
-    parked_by == task.incarnation || position <= task.start
 }
 
 /// A failed read of log or state stops the node by itself; until then the lane waits.
@@ -486,24 +397,6 @@ fn outward(form: &Arc<str>, record: storage::Record, is_replay: bool) -> Option<
         body: record.body,
         is_replay,
     })
-}
-
-/// A parked record that entry `index` delivers again.
-fn again_at(index: Index, form: &Arc<str>, kept: ParkedRecord) -> bridge::Record {
-    bridge::Record {
-        form: Arc::clone(form),
-        seq: kept.seq.0,
-        position: Position {
-            index: index.0,
-            slot: 0,
-        },
-        term: kept.term.0,
-        id: uuid::Uuid::from_bytes(kept.id).to_string(),
-        received_at_ms: kept.received_ms,
-        form_version: kept.form_version,
-        body: kept.body,
-        is_replay: true,
-    }
 }
 
 /// The feed gave it out in this writing itself.
