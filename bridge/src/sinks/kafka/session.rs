@@ -3,6 +3,7 @@
 //! Holds: `at` is what Kafka's cursor says, as it was read or committed by this session, and nothing
 //! else ever. The cursor goes into the transaction of its records, behind them.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::brokers::Brokers;
@@ -53,7 +54,10 @@ impl Session {
     /// Learns where the records of a batch go. True if there is a form that it did not know.
     pub(super) fn prepare(&mut self, setup: &Setup, batch: &Batch) -> Result<bool, Fault> {
         let mut brokers = None;
-        for record in &batch.records {
+        let forms = batch
+            .records
+            .chunk_by(|one, next| Arc::ptr_eq(&one.form, &next.form));
+        for record in forms.filter_map(<[Record]>::first) {
             if self.rest.topics.of(&record.form).is_some() {
                 continue;
             }

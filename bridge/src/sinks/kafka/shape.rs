@@ -55,12 +55,24 @@ pub(super) fn timestamp_ms(received_at_ms: u64, now_ms: u64, retention: Option<R
     if is_safe { received_at_ms } else { now_ms }
 }
 
-/// Makes keys and headers; its buffers are used again for each record.
+/// Makes keys and headers; its buffers are used again for each record, and what a record has in common
+/// with the one before it is not written a second time.
 #[derive(Debug)]
 pub(super) struct Shaper {
     key: Key,
     style: HeaderStyle,
     cluster: String,
+    received_at: Written,
+    seq: Written,
+    index: Written,
+    term: Written,
+    schema: Written,
+}
+
+/// A number, and how it is written.
+#[derive(Debug, Default)]
+struct Written {
+    number: Option<u64>,
     text: String,
 }
 
@@ -70,7 +82,11 @@ impl Shaper {
             key,
             style,
             cluster: cluster.to_owned(),
-            text: String::new(),
+            received_at: Written::default(),
+            seq: Written::default(),
+            index: Written::default(),
+            term: Written::default(),
+            schema: Written::default(),
         }
     }
 
@@ -86,21 +102,20 @@ impl Shaper {
 
     /// The record's headers: text, so that every tool can show them.
     pub(super) fn headers(&mut self, record: &Record) -> OwnedHeaders {
-        let received_at = received_at(record.received_at_ms);
+        let received_at = self.received_at.of(record.received_at_ms, received_at);
+        let seq = self.seq.of(record.seq, decimal);
+        let index = self.index.of(record.position.index, decimal);
+        let term = self.term.of(record.term, decimal);
+        let schema = self.schema.of(u64::from(record.form_version), decimal);
         let mut headers = OwnedHeaders::new_with_capacity(9)
             .insert(text("formspool-id", &record.id))
             .insert(text("formspool-form", &record.form))
             .insert(text("formspool-cluster", &self.cluster))
-            .insert(text("formspool-received-at", &received_at));
-        let numbers = [
-            ("formspool-seq", record.seq),
-            ("formspool-index", record.position.index),
-            ("formspool-term", record.term),
-            ("formspool-schema", u64::from(record.form_version)),
-        ];
-        for (name, number) in numbers {
-            headers = headers.insert(text(name, self.write(number)));
-        }
+            .insert(text("formspool-received-at", received_at))
+            .insert(text("formspool-seq", seq))
+            .insert(text("formspool-index", index))
+            .insert(text("formspool-term", term))
+            .insert(text("formspool-schema", schema));
         if record.is_replay {
             headers = headers.insert(text("formspool-replay", "true"));
         }
@@ -113,17 +128,21 @@ impl Shaper {
                     .insert(text("ce_id", &record.id))
                     .insert(text("ce_source", &source))
                     .insert(text("ce_type", "formspool.submission"))
-                    .insert(text("ce_time", &received_at))
-                    .insert(text("ce_subject", self.write(record.seq)))
+                    .insert(text("ce_time", received_at))
+                    .insert(text("ce_subject", seq))
                     .insert(text("content-type", "application/json"))
             }
         }
     }
+}
 
-    fn write(&mut self, number: u64) -> &str {
-        self.text.clear();
-        // Writing to a String cannot fail.
-        write!(self.text, "{number}").ok();
+impl Written {
+    fn of(&mut self, number: u64, write: impl FnOnce(u64, &mut String)) -> &str {
+        if self.number != Some(number) {
+            self.number = Some(number);
+            self.text.clear();
+            write(number, &mut self.text);
+        }
         &self.text
     }
 }
@@ -155,11 +174,17 @@ fn text<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
 }
 
 /// As receipts show it; empty for a time that no calendar has.
-fn received_at(ms: u64) -> String {
-    let time = i64::try_from(ms)
-        .ok()
-        .and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.map(|time| format!("{time:.3}")).unwrap_or_default()
+fn received_at(ms: u64, text: &mut String) {
+    let time = i64::try_from(ms).map(Timestamp::from_millisecond);
+    if let Ok(Ok(time)) = time {
+        // Writing to a String cannot fail.
+        write!(text, "{time:.3}").ok();
+    }
+}
+
+fn decimal(number: u64, text: &mut String) {
+    // As above.
+    write!(text, "{number}").ok();
 }
 
 /// A member of a JSON object as a key: a string's text, anything else as it is written.
@@ -268,6 +293,39 @@ mod tests {
             .sum();
         let record = record("{}");
         assert!(bytes + 2 < super::bytes(&record, None, HeaderStyle::CloudEvents));
+    }
+
+    #[test]
+    fn a_record_has_its_own_headers_whatever_the_one_before_it_had() {
+        let one = record("{}");
+        let other = Record {
+            seq: 18,
+            position: Position {
+                index: 4712,
+                slot: 0,
+            },
+            term: 8,
+            received_at_ms: one.received_at_ms + 1,
+            form_version: 3,
+            ..record("{}")
+        };
+        let mut shaper = Shaper::new(Key::Form, HeaderStyle::CloudEvents, "c1");
+        for record in [&one, &other, &other, &one] {
+            let mut fresh = Shaper::new(Key::Form, HeaderStyle::CloudEvents, "c1");
+            let words = |headers: OwnedHeaders| {
+                let words = headers.iter().map(|header| {
+                    let value = header.value.unwrap_or_default().to_owned();
+                    (header.key.to_owned(), value)
+                });
+                words.collect::<Vec<_>>()
+            };
+            assert_eq!(
+                words(shaper.headers(record)),
+                words(fresh.headers(record)),
+                "{}",
+                record.seq
+            );
+        }
     }
 
     #[test]
