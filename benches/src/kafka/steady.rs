@@ -2,17 +2,19 @@
 //!
 //! Holds: the clock of a record runs from its receipt to the moment when a consumer that reads only
 //! what is committed has it, in this same process. Requests leave at fixed times, whatever the answers
-//! do, so a slow minute is not hidden.
+//! do, so a slow minute is not hidden. They begin when the consumer has read all that came before them:
+//! its own first half second is no part of what is measured.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use hdrhistogram::Histogram;
 use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::Arguments;
@@ -51,7 +53,12 @@ pub(super) async fn run(
     let requests = duration.as_secs() * REQUESTS;
     let receipts: Receipts = Arc::new(Mutex::new(vec![None; usize::try_from(lines * requests)?]));
     let (address, seen) = (broker.address, Arc::clone(&receipts));
-    let reader = tokio::task::spawn_blocking(move || read(address, warm, &seen));
+    let (ready, is_ready) = oneshot::channel();
+    let reader = tokio::task::spawn_blocking(move || read(address, (warm, ready), &seen));
+    if is_ready.await.is_err() {
+        reader.await??;
+        bail!("the consumer ended before it began");
+    }
     let mut sent = JoinSet::new();
     let began = Instant::now();
     for request in 0..requests {
@@ -83,8 +90,13 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Reads every record once, and says how long after its receipt each one came, in milliseconds.
-fn read(address: std::net::SocketAddr, skip: u64, receipts: &Receipts) -> Result<Histogram<u64>> {
+/// Reads every record once, and says how long after its receipt each one came, in milliseconds. Tells
+/// when the first `skip`, which have none, are behind it.
+fn read(
+    address: std::net::SocketAddr,
+    (skip, ready): (u64, oneshot::Sender<()>),
+    receipts: &Receipts,
+) -> Result<Histogram<u64>> {
     let consumer: BaseConsumer = client(address)
         .set("group.id", "bench")
         .set("enable.auto.commit", "false")
@@ -102,7 +114,7 @@ fn read(address: std::net::SocketAddr, skip: u64, receipts: &Receipts) -> Result
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .len();
-    let mut skipped = 0;
+    let (mut skipped, mut ready) = (0, Some(ready));
     let mut last = Instant::now();
     while later.len() + u64::try_from(early.len())? < u64::try_from(expected)? {
         ensure!(
@@ -117,6 +129,12 @@ fn read(address: std::net::SocketAddr, skip: u64, receipts: &Receipts) -> Result
         last = Instant::now();
         if skipped < skip {
             skipped += 1;
+            if skipped == skip
+                && let Some(ready) = ready.take()
+            {
+                // Whoever waits for it may have given up.
+                ready.send(()).ok();
+            }
             continue;
         }
         let number = number_of(message.payload().unwrap_or_default())?;
