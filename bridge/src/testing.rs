@@ -43,7 +43,17 @@ pub mod sheets {
         api: Arc<dyn Api>,
         flaw: Option<Mutant>,
     ) -> SinkKind {
-        crate::sinks::sheets::kind_with(config, cluster, api, flaw)
+        kind_by(config, cluster, Arc::new(move || Arc::clone(&api)), flaw)
+    }
+
+    /// The same with a connection that is made anew whenever it is asked for.
+    pub fn kind_by(
+        config: &SheetsConfig,
+        cluster: &str,
+        connect: Arc<dyn Fn() -> Arc<dyn Api> + Send + Sync>,
+        flaw: Option<Mutant>,
+    ) -> SinkKind {
+        crate::sinks::sheets::kind_with(config, cluster, connect, flaw)
     }
 }
 

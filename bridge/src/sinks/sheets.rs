@@ -97,11 +97,11 @@ pub(super) fn kind(config: &SheetsConfig, cluster: &str, metrics: &Metrics) -> S
 pub(crate) fn kind_with(
     config: &SheetsConfig,
     cluster: &str,
-    api: Arc<dyn api::Api>,
+    made: Arc<dyn Fn() -> Arc<dyn api::Api> + Send + Sync>,
     flaw: Option<Mutant>,
 ) -> SinkKind {
     let connect: Connect = Arc::new(move |_: &str| {
-        let api = Arc::clone(&api);
+        let api = made();
         Box::pin(async move { Ok(api) })
     });
     kind_over(config, (cluster, &Metrics::default()), connect, Flaws(flaw))

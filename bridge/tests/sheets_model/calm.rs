@@ -31,10 +31,16 @@ pub(crate) struct Place {
     pub(crate) reads: u64,
     /// How long each call takes.
     pub(crate) takes: Duration,
+    /// Which key the file holds; those of before are revoked.
+    pub(crate) key: u32,
 }
 
+/// A connection, with the key that the file held when it was made.
 #[derive(Clone, Default)]
-pub(crate) struct Calm(Arc<Mutex<Place>>);
+pub(crate) struct Calm {
+    place: Arc<Mutex<Place>>,
+    key: u32,
+}
 
 pub(crate) fn refusal(status: u16, reason: &str, message: &str) -> Fault {
     Fault::Refused(Box::new(Problem {
@@ -62,7 +68,16 @@ impl Calm {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Place> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One that is made now.
+    pub(crate) fn connected(&self) -> Self {
+        let key = self.lock().key;
+        Self {
+            key,
+            ..self.clone()
+        }
     }
 
     pub(crate) fn next(&self, fate: Fate) {
@@ -108,7 +123,13 @@ fn form_of(edits: &[Edit]) -> String {
 
 impl Api for Calm {
     fn ready(&self) -> BoxFuture<'_, Result<(), Fault>> {
-        async { Ok(()) }.boxed()
+        async move {
+            if self.key == self.lock().key {
+                return Ok(());
+            }
+            Err(Fault::Unknown("invalid_grant".to_owned()))
+        }
+        .boxed()
     }
 
     fn batch_update<'a>(

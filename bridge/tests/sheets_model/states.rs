@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use super::calm::{Calm, Fate, refusal};
 use super::google::Book;
-use bridge::testing::sheets::{Cell, Fault};
+use bridge::testing::sheets::{Api, Cell, Fault};
 
 /// One form, one task, one Google.
 pub(crate) struct World {
@@ -39,10 +39,9 @@ pub(crate) fn world(calm: &Calm, config: &SheetsConfig, more: &Value) -> World {
     let members = settings.as_object_mut().unwrap();
     members.extend(more.as_object().unwrap().clone());
     let mut sinks = Sinks::default();
-    sinks.add(
-        "sheets",
-        sheets::kind(config, "c", Arc::new(calm.clone()), None),
-    );
+    let own = calm.clone();
+    let connect = Arc::new(move || Arc::new(own.connected()) as Arc<dyn Api>);
+    sinks.add("sheets", sheets::kind_by(config, "c", connect, None));
     let feed = VecFeed::new();
     feed.set_fields("f", &["a", "b"]);
     let parts = Parts {
@@ -165,6 +164,19 @@ async fn each_answer_has_its_state_and_the_lane_goes_on_by_itself() {
         world.until_delivered().await;
         assert_eq!(world.seqs().len(), 4, "{word}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_was_replaced_is_read_again_while_the_lane_is_open() {
+    let calm = Calm::new(&["s"]);
+    let world = world(&calm, &config(), &json!({}));
+    world.push(1..=3);
+    world.until_delivered().await;
+    // Another key lies in the file, and Google takes the old one no more.
+    calm.lock().key += 1;
+    world.push(4..=6);
+    world.until_delivered().await;
+    assert_eq!(world.seqs(), [1, 2, 3, 4, 5, 6]);
 }
 
 #[tokio::test(start_paused = true)]

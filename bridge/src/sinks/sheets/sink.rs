@@ -199,7 +199,7 @@ impl SheetsSink {
             let items = self.read(api.search(&spreadsheet, self.names.key())).await;
             let items = match items {
                 Ok(items) => items,
-                Err(fault) => return Err(Delivery::Again(self.trouble(&fault))),
+                Err(fault) => return Err(self.unready(&fault)),
             };
             let layout = Layout::read(&self.names, &items);
             let Some(open) = &mut self.open else {
@@ -218,7 +218,17 @@ impl SheetsSink {
         }
         match self.token(&api).await {
             Ok(()) => Ok(()),
-            Err(fault) => Err(Delivery::Again(self.trouble(&fault))),
+            Err(fault) => Err(self.unready(&fault)),
+        }
+    }
+
+    /// Nothing was sent. A credential that is not taken is read again: another may be there by now.
+    fn unready(&mut self, fault: &Fault) -> Delivery {
+        let trouble = self.trouble(fault);
+        if trouble.cause == Cause::Auth {
+            Delivery::Reopen(trouble)
+        } else {
+            Delivery::Again(trouble)
         }
     }
 
