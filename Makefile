@@ -18,6 +18,7 @@ setup: ## install what building needs (Debian packages by name; says what it doe
 setup-test:
 	@deploy/dev/setup.sh test
 	@deploy/dev/setup.sh kafka
+	@deploy/dev/setup.sh sheets
 
 # What stands beside the node, each in front of the next: SHEETS=fake, KAFKA=1, or both.
 BESIDE := $(if $(filter fake,$(SHEETS)),deploy/dev/sheets.sh) $(if $(filter 1,$(KAFKA)),deploy/dev/kafka.sh) $(BINARY)
@@ -77,6 +78,8 @@ test: setup-test lint unit kafka-test mutant-build build ## everything that CI r
 	$(JEPSEN) cluster --faults wipe,fill,clock,flip-sealed,flip-tail,tear-all,tear-two --seconds-each 3
 	$(JEPSEN) cluster --faults genesis --births-every 4
 	$(JEPSEN) kafka --net --pause-s 12 --outage-s 12
+	$(JEPSEN) sheets --seconds-each 3
+	$(JEPSEN) mirrors
 	$(JEPSEN) mutants --three --binary $(MUTANT_BINARY)
 	@$(MAKE) --no-print-directory sheets-check
 	@$(MAKE) --no-print-directory browser

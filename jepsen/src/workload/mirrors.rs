@@ -46,7 +46,7 @@ pub(crate) struct Plan {
     #[command(flatten)]
     pub(crate) fake: Fake,
     /// How long each round's faults last.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 5)]
     pub(crate) seconds_each: u64,
     #[arg(long, default_value_t = 6)]
     pub(crate) connections: u32,
