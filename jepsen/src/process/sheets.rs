@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use crate::client::api::JSON;
 use crate::client::{Call, Client};
+use crate::process::memory::{self, Memory};
 
 const START_TIME: Duration = Duration::from_secs(30);
 
@@ -28,7 +29,7 @@ struct Told {
 /// Dropped, it is killed.
 #[derive(Debug)]
 pub(crate) struct Google {
-    _child: Child,
+    child: Child,
     folder: TempDir,
     client: Client,
     pub(crate) api: String,
@@ -62,7 +63,7 @@ impl Google {
         let control = told.control.strip_prefix("http://");
         let control: SocketAddr = control.context("no address")?.parse()?;
         Ok(Self {
-            _child: child,
+            child,
             folder,
             client: Client::new(control),
             api: told.api,
@@ -72,6 +73,11 @@ impl Google {
     /// Of the service account.
     pub(crate) fn key_file(&self) -> PathBuf {
         key(self.folder.path())
+    }
+
+    pub(crate) fn memory(&self) -> anyhow::Result<Memory> {
+        let pid = self.child.id().context("fake-sheets has ended")?;
+        memory::of(i32::try_from(pid)?)
     }
 
     pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<Value> {

@@ -57,7 +57,7 @@ struct Tab {
 }
 
 /// Names of columns by the id of their metadata, as first seen.
-type Names = BTreeMap<i32, String>;
+pub(crate) type Names = BTreeMap<i32, String>;
 
 /// All that was ever written into the tab, and how it stands.
 pub(crate) async fn read(
@@ -88,17 +88,27 @@ pub(crate) async fn read(
     }
     let mut from = 1; // below the header
     loop {
-        let path = format!("/spreadsheets/{spreadsheet}/tabs/{title}?from={from}&limit={PAGE}");
-        let tab: Tab = serde_json::from_value(google.get(&path).await?)?;
-        let shown = lines(&tab.columns, &tab.rows, &mut names)?.into_iter();
-        sheet
-            .standing
-            .extend(shown.filter(|line| !line.cells.is_empty()));
+        let page = standing(google, (spreadsheet, title), (from, PAGE), &mut names).await?;
+        let (shown, filled) = page;
+        let shown = shown.into_iter().filter(|line| !line.cells.is_empty());
+        sheet.standing.extend(shown);
         from += PAGE;
-        if from >= tab.filled {
+        if from >= filled {
             return Ok(sheet);
         }
     }
+}
+
+/// So many rows from the `from`th on as they stand now, and how many there are, with the header.
+pub(crate) async fn standing(
+    google: &mut Google,
+    (spreadsheet, title): (&str, &str),
+    (from, limit): (usize, usize),
+    names: &mut Names,
+) -> anyhow::Result<(Vec<Line>, usize)> {
+    let path = format!("/spreadsheets/{spreadsheet}/tabs/{title}?from={from}&limit={limit}");
+    let tab: Tab = serde_json::from_value(google.get(&path).await?)?;
+    Ok((lines(&tab.columns, &tab.rows, names)?, tab.filled))
 }
 
 fn lines(columns: &[Head], rows: &[Vec<Value>], names: &mut Names) -> anyhow::Result<Vec<Line>> {

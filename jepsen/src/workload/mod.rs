@@ -18,6 +18,7 @@ pub(crate) mod posts;
 pub(crate) mod power;
 pub(crate) mod restart;
 pub(crate) mod retire;
+pub(crate) mod rows;
 pub(crate) mod sheets;
 pub(crate) mod synced;
 mod trio;
