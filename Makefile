@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash sheets-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -136,10 +136,21 @@ kafka-crash: build ## log == Kafka under every fault, the long way: leaders and 
 	@deploy/dev/setup.sh kafka
 	$(JEPSEN) kafka --net --kills 60
 
+sheets-crash: build ## log == Google Sheets the long way: whatever nobody knows of Google, and a million rows
+	@deploy/dev/setup.sh sheets
+	$(JEPSEN) sheets --switches '{"no_match_delete": "400", "restored_metadata": "kept"}'
+	$(JEPSEN) sheets --switches '{"omit_zeros": true, "unshared": 404}'
+	$(JEPSEN) sheets --switches '{"overlap": "refuse409"}'
+	$(JEPSEN) sheets --switches '{"overlap": "refuse503"}'
+	$(JEPSEN) sheets --switches '{"overlap": "both"}'
+	$(JEPSEN) rows
+
 mutants: mutant-build build ## break the product in every way we know; each must be caught
 	@deploy/dev/setup.sh kafka
+	@deploy/dev/setup.sh sheets
 	$(JEPSEN) mutants --all --binary $(MUTANT_BINARY)
 	$(JEPSEN) mutants --kafka --binary $(MUTANT_BINARY)
+	$(JEPSEN) mutants --sheets --binary $(MUTANT_BINARY)
 
 memory: build ## a million submissions over a thousand connections under 256 MiB
 	$(JEPSEN) load --connections 1000 --count 1000000 --rss-max-mib 256

@@ -130,13 +130,16 @@ pub(crate) enum Command {
     Rows(rows::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
-        #[arg(long, conflicts_with_all = ["all", "kafka", "name"])]
+        #[arg(long, conflicts_with_all = ["all", "kafka", "sheets", "name"])]
         three: bool,
-        #[arg(long, conflicts_with_all = ["kafka", "name"])]
+        #[arg(long, conflicts_with_all = ["kafka", "sheets", "name"])]
         all: bool,
         /// Those that only a real broker can show.
-        #[arg(long, conflicts_with = "name")]
+        #[arg(long, conflicts_with_all = ["sheets", "name"])]
         kafka: bool,
+        /// Those that only a Google Sheets can show.
+        #[arg(long, conflicts_with = "name")]
+        sheets: bool,
         /// One mutant.
         #[arg(long)]
         name: Option<String>,
@@ -169,12 +172,13 @@ impl Command {
     }
 
     /// Which mutants are meant; three, where nothing is said.
-    pub(crate) fn which(all: bool, kafka: bool, name: Option<String>) -> Which {
-        match (all, kafka, name) {
-            (_, _, Some(name)) => Which::One(name),
-            (true, _, None) => Which::All,
-            (false, true, None) => Which::Kafka,
-            (false, false, None) => Which::Three,
+    pub(crate) fn which((all, kafka, sheets): (bool, bool, bool), name: Option<String>) -> Which {
+        match (all, kafka, sheets, name) {
+            (_, _, _, Some(name)) => Which::One(name),
+            (true, _, _, None) => Which::All,
+            (false, true, _, None) => Which::Kafka,
+            (false, false, true, None) => Which::Sheets,
+            (false, false, false, None) => Which::Three,
         }
     }
 }

@@ -151,7 +151,11 @@ async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
             three: _,
             all,
             kafka,
+            sheets,
             name,
-        } => mutants::run(options, &Command::which(all, kafka, name)).await,
+        } => {
+            let which = Command::which((all, kafka, sheets), name);
+            mutants::run(options, &which).await
+        }
     }
 }

@@ -168,7 +168,7 @@ impl Mirrors<'_> {
     }
 
     async fn round(&mut self, round: &Round) -> anyhow::Result<String> {
-        let acks = self.trio.up().await?;
+        self.trio.up().await?;
         self.book.lay(&(round.calls)()).await?;
         // The leader goes when it has just asked for a commit.
         let commit = self.commit(round.name).await;
@@ -176,15 +176,17 @@ impl Mirrors<'_> {
         let Trio { cluster, run, .. } = &mut self.trio;
         let laid = round.node.lay(cluster, &mut run.dice).await?;
         run.progress(format!("{}: {}, {words}", round.name, laid.words));
+        let acks = self.trio.fleet.gauge.acks();
         let time = Duration::from_secs(self.plan.seconds_each);
         let edits = self.book.edit_for(time).await?;
+        let during = self.trio.served_since(acks).await;
+        let Trio { cluster, run, .. } = &mut self.trio;
         let healed = round.node.heal(&laid, cluster, &run.history).await?;
         commit.let_go();
         self.lab.brokers.resume()?;
         self.lab.brokers.start().await?;
         let hurt = self.book.heal().await?;
         self.hurt += hurt;
-        let during = self.trio.fleet.gauge.acks() - acks;
         let report = &mut self.trio.run.report;
         report.demand(&format!("receipts during {}", round.name), during, 1);
         report.demand(&format!("edits of people during {}", round.name), edits, 1);

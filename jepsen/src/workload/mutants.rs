@@ -11,7 +11,7 @@ use crate::process::disk::must_be_possible;
 use crate::report::Report;
 use crate::workload::kafka::fault::Fault;
 use crate::workload::kafka::lab::Lab;
-use crate::workload::{Options, clash, crash, forget, kafka, posts, power, synced, told};
+use crate::workload::{Options, clash, crash, forget, kafka, posts, power, sheets, synced, told};
 
 /// A workload short enough to be run once a mutant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +24,8 @@ enum Short {
     Power,
     /// At a real broker.
     Kafka(Fault),
+    /// At the Google Sheets of the tests, with its switches.
+    Sheets(&'static str, Option<&'static str>),
 }
 
 struct Mutant {
@@ -32,7 +34,7 @@ struct Mutant {
     by: &'static [(Short, &'static [Kind])],
 }
 
-const ALL: [Mutant; 20] = [
+const ALL: [Mutant; 25] = [
     Mutant {
         name: "skip-idempotency",
         by: &[(Short::Once, &[Kind::Doubled])],
@@ -126,16 +128,39 @@ const ALL: [Mutant; 20] = [
         name: "task-reborn",
         by: &[(Short::Kafka(Fault::Reborn), &[Kind::Lost])],
     },
+    Mutant {
+        name: "sheets-no-cas",
+        by: &[(Short::Sheets("overdue", None), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "sheets-two-calls",
+        by: &[(Short::Sheets("reply-lost", None), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "sheets-blind-retry",
+        by: &[(Short::Sheets("reply-lost", None), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "sheets-no-wait",
+        by: &[(Short::Sheets("under-way", MERGING), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "sheets-no-guard",
+        by: &[(Short::Sheets("people", None), &[Kind::Altered])],
+    },
 ];
+/// Two requests in one moment do not see each other.
+const MERGING: Option<&str> = Some(r#"{"overlap": "both"}"#);
 /// One of the log, one of the state, one of the sheet.
 const THREE: usize = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     Three,
-    /// But those of Kafka.
+    /// But those of Kafka and of Google Sheets.
     All,
     Kafka,
+    Sheets,
     One(String),
 }
 
@@ -145,7 +170,8 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
         .enumerate()
         .filter(|(place, mutant)| match which {
             Which::Three => *place < THREE,
-            Which::All => !mutant.needs_kafka(),
+            Which::All => !mutant.needs_kafka() && !mutant.needs_sheets(),
+            Which::Sheets => mutant.needs_sheets(),
             Which::Kafka => mutant.needs_kafka(),
             Which::One(name) => mutant.name == name,
         });
@@ -241,6 +267,11 @@ impl Mutant {
         by.all(|(short, _)| matches!(short, Short::Kafka(_)))
     }
 
+    fn needs_sheets(&self) -> bool {
+        let mut by = self.by.iter();
+        by.all(|(short, _)| matches!(short, Short::Sheets(..)))
+    }
+
     /// One is tried twice.
     fn title(&self) -> &'static str {
         if self.needs_a_disk() {
@@ -268,6 +299,7 @@ impl Short {
             Self::Synced => "synced",
             Self::Power => "power",
             Self::Kafka(fault) => fault.name(),
+            Self::Sheets(fault, _) => fault,
         }
     }
 
@@ -281,6 +313,10 @@ impl Short {
                     None => lab.insert(Lab::start(options, plan.lab(), None).await?),
                 };
                 Box::pin(kafka::drive(options, &plan, lab, None)).await
+            }
+            Self::Sheets(fault, switches) => {
+                let plan = sheets::Plan::short(fault, switches);
+                Box::pin(sheets::run(options, &plan)).await
             }
             Self::Crash => {
                 let plan = crash::Plan {

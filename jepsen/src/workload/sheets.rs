@@ -13,7 +13,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::checker::findings::Kind;
 use crate::nemesis;
@@ -26,6 +26,8 @@ use book::{Book, TASK};
 const DISCOVERY: &str =
     "target/peers/google/googleapiclient/discovery_cache/documents/sheets.v4.json";
 const DELIVER_TIME: Duration = Duration::from_secs(90);
+/// A product that is broken on purpose may never come up to the head.
+const DELIVER_TIME_BROKEN: Duration = Duration::from_secs(15);
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Plan {
@@ -39,6 +41,22 @@ pub(crate) struct Plan {
     pub(crate) seconds_each: u64,
     #[arg(long, default_value_t = 6)]
     pub(crate) connections: u32,
+}
+
+impl Plan {
+    /// For one fault.
+    pub(crate) fn short(fault: &str, switches: Option<&str>) -> Self {
+        Self {
+            faults: vec![fault.to_owned()],
+            fake: Fake {
+                program: None,
+                discovery: DISCOVERY.into(),
+                switches: switches.map(str::to_owned),
+            },
+            seconds_each: 8,
+            connections: 6,
+        }
+    }
 }
 
 /// The Google Sheets of the tests.
@@ -61,18 +79,22 @@ struct Fault {
     /// Of the calls to Google.
     calls: fn() -> Vec<Value>,
     node: Option<nemesis::Fault>,
+    /// People edit meanwhile.
+    has_people: bool,
 }
 
-const FAULTS: [Fault; 10] = [
+const FAULTS: [Fault; 12] = [
     Fault {
         name: "people",
         calls: Vec::new,
         node: None,
+        has_people: true,
     },
     Fault {
         name: "reply-lost",
         calls: || vec![json!({"kind": "apply_then_drop", "percent": 30})],
         node: None,
+        has_people: true,
     },
     Fault {
         name: "unavailable",
@@ -83,21 +105,25 @@ const FAULTS: [Fault; 10] = [
             ]
         },
         node: None,
+        has_people: true,
     },
     Fault {
         name: "truncated",
         calls: || vec![json!({"kind": "truncate", "on": "any", "percent": 30})],
         node: None,
+        has_people: true,
     },
     Fault {
         name: "throttled",
         calls: || vec![json!({"kind": "throttle", "on": "any", "percent": 50})],
         node: None,
+        has_people: true,
     },
     Fault {
         name: "expired",
         calls: || vec![json!({"kind": "expire", "on": "any", "percent": 30})],
         node: None,
+        has_people: true,
     },
     Fault {
         name: "late",
@@ -108,21 +134,40 @@ const FAULTS: [Fault; 10] = [
             ]
         },
         node: None,
+        has_people: true,
+    },
+    // Later than a request can arrive: nothing but the cursor keeps it out.
+    Fault {
+        name: "overdue",
+        calls: || vec![json!({"kind": "zombie", "percent": 30, "delay_ms": 5_000})],
+        node: None,
+        has_people: true,
+    },
+    // Longer under way than its sender waits for it: the next one would meet it. So would people, and
+    // what they do in the same moment no guard sees.
+    Fault {
+        name: "under-way",
+        calls: || vec![json!({"kind": "work", "percent": 30, "delay_ms": 2_200})],
+        node: None,
+        has_people: false,
     },
     Fault {
         name: "page",
         calls: || vec![json!({"kind": "answer", "status": 408, "percent": 40})],
         node: None,
+        has_people: true,
     },
     Fault {
         name: "leader-killed",
         calls: || vec![json!({"kind": "slow", "percent": 50, "delay_ms": 1_000})],
         node: Some(nemesis::Fault::KillLeader),
+        has_people: true,
     },
     Fault {
         name: "leader-paused",
         calls: || vec![json!({"kind": "apply_then_drop", "percent": 30})],
         node: Some(nemesis::Fault::PauseLeader),
+        has_people: true,
     },
 ];
 
@@ -130,6 +175,7 @@ struct Sheets<'a> {
     trio: Trio,
     book: Book,
     plan: &'a Plan,
+    deliver_time: Duration,
 }
 
 pub(crate) async fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report> {
@@ -140,7 +186,16 @@ pub(crate) async fn run(options: &Options, plan: &Plan) -> anyhow::Result<Report
     let book = Book::start(options, &plan.fake).await?;
     let settings = (&book.settings()[..], plan.connections);
     let trio = Trio::start(options, "sheets", settings).await?;
-    let mut sheets = Sheets { trio, book, plan };
+    let mut sheets = Sheets {
+        trio,
+        book,
+        plan,
+        deliver_time: if options.mutant.is_some() {
+            DELIVER_TIME_BROKEN
+        } else {
+            DELIVER_TIME
+        },
+    };
     match sheets.drive().await {
         Ok(()) => sheets.finish().await,
         Err(error) => Err(sheets.trio.broken(error)),
@@ -165,7 +220,7 @@ impl Sheets<'_> {
     }
 
     async fn round(&mut self, fault: &Fault) -> anyhow::Result<String> {
-        let acks = self.trio.up().await?;
+        self.trio.up().await?;
         let calls = (fault.calls)();
         self.book.lay(&calls).await?;
         let Trio { cluster, run, .. } = &mut self.trio;
@@ -173,16 +228,25 @@ impl Sheets<'_> {
             Some(node) => Some(node.lay(cluster, &mut run.dice).await?),
             None => None,
         };
+        let acks = self.trio.fleet.gauge.acks();
         let time = Duration::from_secs(self.plan.seconds_each);
-        let edits = self.book.edit_for(time).await?;
+        let edits = if fault.has_people {
+            self.book.edit_for(time).await?
+        } else {
+            sleep(time).await;
+            0
+        };
+        let during = self.trio.served_since(acks).await;
+        let Trio { cluster, run, .. } = &mut self.trio;
         if let (Some(node), Some(laid)) = (fault.node, &laid) {
             node.heal(laid, cluster, &run.history).await?;
         }
-        let during = self.trio.fleet.gauge.acks() - acks;
         let fired = self.book.heal().await?;
         let report = &mut self.trio.run.report;
         report.demand(&format!("receipts during {}", fault.name), during, 1);
-        report.demand(&format!("edits of people during {}", fault.name), edits, 1);
+        if fault.has_people {
+            report.demand(&format!("edits of people during {}", fault.name), edits, 1);
+        }
         // Where the leader goes, there may be few calls to hurt.
         if fault.node.is_none() && !calls.is_empty() {
             report.demand(&format!("calls hurt by {}", fault.name), fired, 1);
@@ -196,7 +260,8 @@ impl Sheets<'_> {
 
     async fn judge(&mut self, name: &str) -> anyhow::Result<String> {
         let started = Instant::now();
-        let done = Desk::of_done(&self.trio.cluster, (TASK, DELIVER_TIME)).await?;
+        let what = (TASK, self.deliver_time);
+        let done = Desk::of_done(&self.trio.cluster, what).await?;
         let findings = &mut self.trio.run.report.findings;
         if let Err(said) = done {
             let words = || format!("{name}: the task is not done in time: {said}");
@@ -211,10 +276,15 @@ impl Sheets<'_> {
     }
 
     async fn finish(self) -> anyhow::Result<Report> {
-        let Self { trio, mut book, .. } = self;
+        let Self {
+            trio,
+            mut book,
+            deliver_time,
+            ..
+        } = self;
         let (cluster, mut run) = trio.settle().await?;
         // What is not there by then is lost, and found so.
-        drop(Desk::of_done(&cluster, (TASK, DELIVER_TIME)).await?);
+        drop(Desk::of_done(&cluster, (TASK, deliver_time)).await?);
         book.compare(&mut run.report.findings).await?;
         let most = book.most_granted().await?;
         run.report

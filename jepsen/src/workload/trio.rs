@@ -13,13 +13,15 @@ use crate::reader::http::Reader;
 use crate::report::Report;
 use crate::workload::fleet::{Crew, Fleet};
 use crate::workload::watch::FORMS;
-use crate::workload::worker::Phase;
+use crate::workload::worker::{Phase, wait};
 use crate::workload::{Options, Run, keep};
 
 const NODES: usize = 3;
 /// What a client waits for an answer before it asks another node.
 const PATIENCE: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(40);
+/// Somebody else leads within this.
+const SERVED_TIME: Duration = Duration::from_secs(20);
 
 /// Fields in the order in which they must go.
 pub(crate) struct Trio {
@@ -69,15 +71,21 @@ impl Trio {
         })
     }
 
-    /// The next round's load is on; answers how many receipts there are by then.
-    pub(crate) async fn up(&mut self) -> anyhow::Result<u64> {
+    /// The next round's load is on.
+    pub(crate) async fn up(&mut self) -> anyhow::Result<()> {
         let before = self.fleet.gauge.acks();
         self.fleet.phase.send_replace(Phase::Up(self.rounds));
         self.rounds += 1;
         let is_loaded = self.fleet.wait_for_load(before).await;
         ensure!(is_loaded, "nothing is acknowledged");
-        self.cluster.must_live()?;
-        Ok(self.fleet.gauge.acks())
+        self.cluster.must_live()
+    }
+
+    /// Waits until there are receipts behind `acks`; answers how many.
+    pub(crate) async fn served_since(&self, acks: u64) -> u64 {
+        // If there are none, whoever demands some says so.
+        wait(&self.fleet.gauge.acks, acks + 1, SERVED_TIME).await;
+        self.fleet.gauge.acks() - acks
     }
 
     /// The round's load is off, and nothing is under way.
