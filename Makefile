@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build mutant-build crash cluster-crash kafka-crash sheets-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-test sim sim-mutants browser build build-tls mutant-build crash cluster-crash kafka-crash sheets-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -53,6 +53,11 @@ cluster-status: ## how the three stand
 build:
 	@echo "make: building the release binaries"
 	@$(CARGO) build --release --locked -p formspool -p jepsen
+
+build-tls: ## the release binary with TLS, SASL and zstd for Kafka (OpenSSL is built: some minutes more)
+	@deploy/dev/setup.sh tls
+	@echo "make build-tls: building formspool with OpenSSL and zstd"
+	@$(CARGO) build --release --locked -p formspool --features kafka-tls,kafka-zstd
 
 # One build with every mutant in it; which one runs is picked at start. It has its own name and place.
 # Unoptimized: what it does wrong is the same, and it is built on what the unit tests have built.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what building (`build`), testing (`test`), the browser test (`browser`), real Kafka brokers
-# (`kafka`), Google's client and description of Sheets (`sheets`) and the benchmark beside other products
-# (`bench`) need on Debian.
+# Installs what building (`build`), building with TLS and zstd for Kafka (`tls`), testing (`test`), the
+# browser test (`browser`), real Kafka brokers (`kafka`), Google's client and description of Sheets
+# (`sheets`) and the benchmark beside other products (`bench`) need on Debian.
 # Does nothing, and says nothing, where everything is there already.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin # mkfs.ext4 and losetup are there, also for those who are not root
@@ -83,6 +83,12 @@ case "${1:-build}" in
     packages gcc=cc g++=c++ make=make git=git
     rust
     ;;
+  tls)
+    packages gcc=cc g++=c++ make=make git=git
+    # OpenSSL configures itself with modules that the smallest Debian lacks: its perl-base has the command.
+    perl -MFindBin -MIPC::Cmd -MTime::Piece -e 1 2>/dev/null || packages perl=perl-with-its-modules
+    rust
+    ;;
   test)
     packages gcc=cc g++=c++ make=make git=git curl=curl chromium=chromium nodejs=node npm=npm \
       e2fsprogs=mkfs.ext4 mount=losetup iproute2=ip
@@ -120,7 +126,7 @@ case "${1:-build}" in
     kafka
     ;;
   *)
-    echo "usage: setup.sh build|test|browser|kafka|sheets|bench" >&2
+    echo "usage: setup.sh build|tls|test|browser|kafka|sheets|bench" >&2
     exit 2
     ;;
 esac

@@ -122,6 +122,8 @@ impl KafkaConfig {
                 problems.push(format!("kafka: {name} is set twice"));
             }
         }
+        #[cfg(feature = "kafka")]
+        problems.extend(self.refused());
         let plain = self
             .properties
             .iter()
@@ -133,6 +135,23 @@ impl KafkaConfig {
             ));
         }
         problems
+    }
+
+    /// What librdkafka does not take; of secrets it is asked with something of no meaning.
+    #[cfg(feature = "kafka")]
+    fn refused(&self) -> Vec<String> {
+        use crate::sinks::property_problem;
+        let named = |pair: &'_ String| {
+            let (name, value) = pair.split_once('=')?;
+            Some((name.to_owned(), value.to_owned()))
+        };
+        let plain = self.properties.iter().filter_map(named);
+        let secret = self.secrets.iter().filter_map(named);
+        let secret = secret.map(|(name, _)| (name, "x".to_owned()));
+        let all = plain.chain(secret);
+        let all = all.filter(|(name, _)| !name.is_empty() && !OURS.contains(&name.as_str()));
+        all.filter_map(|(name, value)| property_problem(&name, &value))
+            .collect()
     }
 
     #[cfg(feature = "kafka")]

@@ -53,6 +53,7 @@ use crate::sink::{Batch, Cursor, Delivery, Opening, Sink};
 use crate::status::Notes;
 
 pub use audit::{Finding, Level};
+pub(crate) use client::property_problem;
 pub use inspect::{
     KafkaRecord, KafkaReport, KafkaSpan, KafkaTask, kafka_audit, kafka_read, kafka_spans,
 };

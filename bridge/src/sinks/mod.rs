@@ -11,6 +11,8 @@ mod row;
 pub mod sheets;
 
 #[cfg(feature = "kafka")]
+pub(crate) use kafka::property_problem;
+#[cfg(feature = "kafka")]
 pub use kafka::{
     Finding, KafkaRecord, KafkaReport, KafkaSpan, KafkaTask, Level, kafka_audit, kafka_read,
     kafka_spans,

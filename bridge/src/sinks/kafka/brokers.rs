@@ -14,7 +14,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, Top
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::client::{Access, Mute, Told};
-use super::fault::Fault;
+use super::fault::{Fault, Kind};
 
 /// For one question.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -231,7 +231,13 @@ impl Brokers {
     }
 
     fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
-        Fault::of(&format!("{doing} at {}", self.servers), error)
+        let mut fault = Fault::of(&format!("{doing} at {}", self.servers), error);
+        // Why there is no connection: a certificate, a password, an address.
+        let words = self.admin.inner().context().words();
+        if fault.kind == Kind::Away && !words.is_empty() {
+            fault.words = format!("{}: {words}", fault.words);
+        }
+        fault
     }
 }
 

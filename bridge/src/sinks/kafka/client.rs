@@ -113,6 +113,24 @@ impl Access {
     }
 }
 
+/// Why librdkafka, as it is built here, does not take a property.
+pub(crate) fn property_problem(name: &str, value: &str) -> Option<String> {
+    let mut client = ClientConfig::new();
+    client.set(name, value);
+    let error = client.create_native_config().err()?;
+    let why = if let KafkaError::ClientConfig(_, why, _, _) = error {
+        why
+    } else {
+        error.to_string()
+    };
+    let advice = if cfg!(not(feature = "kafka-tls")) && why.contains("OpenSSL") {
+        " (feature kafka-tls)"
+    } else {
+        ""
+    };
+    Some(format!("kafka: {name}: {why}{advice}"))
+}
+
 /// Whether a reader sees open and aborted transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Isolation {
@@ -333,6 +351,19 @@ mod tests {
             "x",
         );
         assert_eq!(told.wear(), 3);
+    }
+
+    #[test]
+    fn what_this_build_cannot_do_is_told_with_what_it_lacks() {
+        assert_eq!(property_problem("socket.keepalive.enable", "true"), None);
+        let told = property_problem("no.such.thing", "1").unwrap();
+        assert!(told.contains("no.such.thing"), "{told}");
+        let told = property_problem("security.protocol", "SASL_SSL");
+        if cfg!(feature = "kafka-tls") {
+            assert_eq!(told, None);
+        } else {
+            assert!(told.unwrap().ends_with("(feature kafka-tls)"));
+        }
     }
 
     #[test]
