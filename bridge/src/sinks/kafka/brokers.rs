@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::client::{Access, Mute, Told};
+use super::client::{Access, Told};
 use super::fault::{Fault, Kind};
 
 /// For one question.
@@ -21,6 +22,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// For settings: what cannot be told is unknown, and nobody waits for it for long.
 const SETTINGS: Duration = Duration::from_secs(2);
+
+/// For a client to say why it has no connection.
+const COMPLAINT: Duration = Duration::from_secs(2);
+const LISTEN: Duration = Duration::from_millis(100);
 
 /// For a new topic to have leaders everywhere.
 const SPREAD: Duration = Duration::from_secs(10);
@@ -31,8 +36,7 @@ pub(super) type Configs = BTreeMap<String, String>;
 /// Asks brokers.
 pub(super) struct Brokers {
     admin: AdminClient<Told>,
-    servers: String,
-    mute: Mute,
+    access: Access,
 }
 
 /// A topic as the brokers have it.
@@ -95,8 +99,7 @@ impl Brokers {
             .create_with_context(Told::default());
         Ok(Self {
             admin: admin.map_err(|error| Fault::of("set up the admin client", &error))?,
-            servers: access.servers.clone(),
-            mute: access.mute.clone(),
+            access: access.clone(),
         })
     }
 
@@ -161,13 +164,13 @@ impl Brokers {
     }
 
     fn configs(&self, of: &ResourceSpecifier<'_>) -> Option<Configs> {
-        if self.mute.is_on() {
+        if self.access.mute.is_on() {
             return None;
         }
         let options = AdminOptions::new().request_timeout(Some(SETTINGS));
         let answer = block_on(self.admin.describe_configs([of], &options), ANSWER);
         if answer.as_ref().is_none_or(Result::is_err) {
-            self.mute.set();
+            self.access.mute.set();
         }
         let answer = answer?;
         let resource = answer.ok()?.into_iter().next()?.ok()?;
@@ -231,13 +234,33 @@ impl Brokers {
     }
 
     fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
-        let mut fault = Fault::of(&format!("{doing} at {}", self.servers), error);
-        // Why there is no connection: a certificate, a password, an address.
-        let words = self.admin.inner().context().words();
-        if fault.kind == Kind::Away && !words.is_empty() {
+        let mut fault = Fault::of(&format!("{doing} at {}", self.access.servers), error);
+        if fault.kind == Kind::Away
+            && let Some(words) = self.complaint()
+        {
             fault.words = format!("{}: {words}", fault.words);
         }
         fault
+    }
+
+    /// Why there is no connection: an address, a certificate, a password. An admin client has nobody
+    /// hear what it complains of, so another one is asked.
+    fn complaint(&self) -> Option<String> {
+        let client = self.access.client("formspool-why");
+        let asks: BaseProducer<Told> = client.create_with_context(Told::default()).ok()?;
+        // What it answers does not matter: it makes it connect.
+        drop(asks.client().fetch_metadata(None, LISTEN));
+        let deadline = Instant::now() + COMPLAINT;
+        loop {
+            asks.poll(LISTEN);
+            let words = asks.context().words();
+            if !words.is_empty() {
+                return Some(words);
+            }
+            if deadline <= Instant::now() {
+                return None;
+            }
+        }
     }
 }
 

@@ -242,8 +242,8 @@ pub(crate) async fn nobody_answers(world: &World) {
         Err(SinkError::Again(trouble)) => {
             assert_eq!(trouble.cause, Cause::Away);
             assert!(
-                trouble.why.contains("127.0.0.1:1"),
-                "it names who: {}",
+                trouble.why.contains("127.0.0.1:1") && trouble.why.contains("refused"),
+                "it names who, and why: {}",
                 trouble.why
             );
         }
