@@ -140,7 +140,7 @@ const FAULTS: [Fault; 12] = [
     // columns where they are.
     Fault {
         name: "overdue",
-        calls: || vec![json!({"kind": "zombie", "percent": 30, "delay_ms": 5_000})],
+        calls: || vec![json!({"kind": "zombie", "percent": 60, "delay_ms": 5_000})],
         node: None,
         has_people: false,
     },
@@ -148,7 +148,7 @@ const FAULTS: [Fault; 12] = [
     // what they do in the same moment no guard sees.
     Fault {
         name: "under-way",
-        calls: || vec![json!({"kind": "work", "percent": 30, "delay_ms": 2_200})],
+        calls: || vec![json!({"kind": "work", "percent": 60, "delay_ms": 2_200})],
         node: None,
         has_people: false,
     },
