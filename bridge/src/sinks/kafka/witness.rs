@@ -51,6 +51,8 @@ pub(super) enum Sight {
 pub(super) fn reader(mut client: ClientConfig) -> ClientConfig {
     client
         .set("queued.min.messages", "1")
+        // By default a reader that has enough fetches nothing for a second, wherever it is sent meanwhile.
+        .set("fetch.queue.backoff.ms", "10")
         .set("fetch.message.max.bytes", "65536");
     client
 }
