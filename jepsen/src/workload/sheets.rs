@@ -238,6 +238,12 @@ impl Sheets<'_> {
             0
         };
         let during = self.trio.served_since(acks).await;
+        // Where the leader goes, there may be few calls to hurt.
+        let must_bite = fault.node.is_none() && !calls.is_empty();
+        if must_bite {
+            // If nothing is hurt even so, the demand below says so.
+            self.book.bitten().await?;
+        }
         let Trio { cluster, run, .. } = &mut self.trio;
         if let (Some(node), Some(laid)) = (fault.node, &laid) {
             node.heal(laid, cluster, &run.history).await?;
@@ -248,8 +254,7 @@ impl Sheets<'_> {
         if fault.has_people {
             report.demand(&format!("edits of people during {}", fault.name), edits, 1);
         }
-        // Where the leader goes, there may be few calls to hurt.
-        if fault.node.is_none() && !calls.is_empty() {
+        if must_bite {
             report.demand(&format!("calls hurt by {}", fault.name), fired, 1);
         }
         self.trio.down(fault.name).await;

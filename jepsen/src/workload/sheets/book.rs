@@ -22,7 +22,7 @@ use crate::workload::watch::FORMS;
 pub(crate) const TASK: &str = "jepsen-sheets";
 const BOOK: &str = "jepsen";
 const LOOK: Duration = Duration::from_millis(100);
-const FIRST_TIME: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows in each tab before people edit it.
 const FIRST_ROWS: u64 = 20;
 /// Google's minute, and how long a late request may still arrive: seconds here.
@@ -77,7 +77,7 @@ impl Book {
             "sheets": {"spreadsheet": BOOK, "received_at": "text"},
         });
         desk.define(TASK, &definition).await?;
-        let end = Instant::now() + FIRST_TIME;
+        let end = Instant::now() + PATIENCE;
         while !self.is_written().await? {
             if Instant::now() > end {
                 let said = desk.task(TASK).await?.words();
@@ -104,14 +104,27 @@ impl Book {
         Ok(())
     }
 
+    /// Waits until some call was hurt: within a short time few are made, and dice decide.
+    pub(crate) async fn bitten(&mut self) -> anyhow::Result<()> {
+        let end = Instant::now() + PATIENCE;
+        while self.hurt().await? == 0 && Instant::now() < end {
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
     /// No call is hurt any more; answers how many were.
     pub(crate) async fn heal(&mut self) -> anyhow::Result<u64> {
-        let laid = self.google.get("/faults").await?;
-        let fired = laid.as_array().into_iter().flatten();
-        let fired = fired.filter_map(|one| one["fired"].as_u64()).sum();
+        let hurt = self.hurt().await?;
         let all = hyper::Method::DELETE;
         self.google.ask(all, "/faults", &Value::Null).await?;
-        Ok(fired)
+        Ok(hurt)
+    }
+
+    async fn hurt(&mut self) -> anyhow::Result<u64> {
+        let laid = self.google.get("/faults").await?;
+        let fired = laid.as_array().into_iter().flatten();
+        Ok(fired.filter_map(|one| one["fired"].as_u64()).sum())
     }
 
     /// People edit all the time; answers how often.
