@@ -140,14 +140,10 @@ impl Job {
             keepalive_ms: self.keepalive_ms,
             producer: self.producer.as_deref().map_err(Clone::clone)?,
         };
-        let look = |marks| loss::look(&self.access, &brokers, (&self.cluster, marks));
-        let mut missing = look(&self.marks)?;
-        if missing.is_empty() && self.seen != self.marks {
-            missing = look(&self.seen)?;
-        }
+        let marks = [&self.marks, &self.seen];
         Ok(Audited {
+            missing: loss::look(&self.access, &brokers, &self.cluster, marks)?,
             findings: audit::audit(&brokers, &subject)?,
-            missing,
         })
     }
 }

@@ -40,8 +40,23 @@ pub(super) fn no_cursor(control: &str, task: &str, standing: Standing) -> String
     )
 }
 
-/// What is missing of what the cursor of `cluster` names, in words; empty if nothing is.
+/// What is missing of what the cursor of `cluster` names, in words; empty if nothing is. Where nothing
+/// is, also of what an audit has seen in its place: a later record of ours in a topic that was made
+/// anew shows nothing of the earlier ones.
 pub(super) fn look(
+    access: &Access,
+    brokers: &Brokers,
+    cluster: &str,
+    [marks, seen]: [&Marks; 2],
+) -> Result<Vec<String>, Fault> {
+    let missing = look_for(access, brokers, (cluster, marks))?;
+    if missing.is_empty() && seen != marks {
+        return look_for(access, brokers, (cluster, seen));
+    }
+    Ok(missing)
+}
+
+fn look_for(
     access: &Access,
     brokers: &Brokers,
     (cluster, marks): (&str, &Marks),

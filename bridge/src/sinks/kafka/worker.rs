@@ -139,14 +139,8 @@ impl Worker {
     fn check_loss(&mut self, opened: Opened) -> Result<Opened, SinkError> {
         let marks = &opened.session.rest.marks;
         let (cluster, seen) = (&self.setup.owner.cluster, self.auditor.seen());
-        let look = |marks| {
-            loss::look(&self.setup.access, &opened.brokers, (cluster, marks))
-                .map_err(|fault| SinkError::Again(fault.trouble()))
-        };
-        let mut missing = look(marks)?;
-        if missing.is_empty() && seen != marks {
-            missing = look(seen)?;
-        }
+        let missing = loss::look(&self.setup.access, &opened.brokers, cluster, [marks, seen])
+            .map_err(|fault| SinkError::Again(fault.trouble()))?;
         if missing.is_empty() {
             self.lost_since = None;
             return Ok(opened);
