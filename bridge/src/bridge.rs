@@ -276,6 +276,23 @@ impl Bridge {
         Ok((kind.clone(), kind.make(life, &spec.settings, notes)?))
     }
 
+    /// What this node lacks to serve every task that is not paused, in words: the first of it.
+    pub async fn lacks(&self) -> Option<String> {
+        let specs: Vec<TaskSpec> = {
+            let tasks = &self.inner.tasks;
+            let running = tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            running.values().map(|task| task.spec.clone()).collect()
+        };
+        for spec in specs.iter().filter(|spec| !spec.is_paused) {
+            if let Some(kind) = self.inner.parts.sinks.get(&spec.sink.name)
+                && let Some(words) = kind.lacks(&spec.sink.settings).await
+            {
+                return Some(format!("task {}: {words}", spec.name));
+            }
+        }
+        None
+    }
+
     /// How every task is doing, by name; also brings the gauges up to date.
     pub async fn status(&self) -> Vec<TaskStatus> {
         let tasks: Vec<(TaskSpec, Vec<Arc<Cell>>)> = {

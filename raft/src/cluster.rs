@@ -151,7 +151,7 @@ impl Node {
         if self.inner.leadership.borrow().is_none() {
             return;
         }
-        if let Some(heir) = self.heir() {
+        if let Some(heir) = self.heir().map(|heir| heir.node) {
             // Should it fail, the others elect somebody when this node is silent.
             drop(tokio::time::timeout(HAND_OVER_MAX, self.hand_to(heir)).await);
         }

@@ -45,6 +45,7 @@ pub(crate) fn still(address: String, identity: Option<&Identity>, wal: Option<&W
         free_bytes: 0,
         is_full: false,
         is_sick: false,
+        lacks: None,
         digests: Vec::new(),
         level_max: LEVEL_MAX,
         delivered: Index(0),
@@ -93,6 +94,7 @@ pub(crate) fn of(node: &Node) -> Facts {
         free_bytes: free_bytes(&*inner.disk, node),
         is_full: matches!(inner.wal.health(), Health::Full(_)),
         is_sick: inner.pulse.is_sick(),
+        lacks: inner.lacks(),
         delivered: Index(inner.delivered.load(Ordering::Relaxed)),
         digests: ring
             .into_iter()

@@ -19,7 +19,7 @@ use openraft::alias::LogIdOf;
 use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use openraft::raft::{Precondition, ReadPolicy};
-use storage::{Index, NodeId};
+use storage::{Index, LogId, NodeId};
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
@@ -37,6 +37,17 @@ const CLOSE: u64 = 64;
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 /// Two changes of the members, each of them synced by a majority.
 const REMOVE_MAX: Duration = Duration::from_secs(20);
+
+const NOBODY: &str = "there is nobody who could lead instead";
+
+/// A voter that is well; the greater, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Heir {
+    /// It can serve all tasks.
+    pub(crate) is_able: bool,
+    last: Option<LogId>,
+    pub(crate) node: NodeId,
+}
 
 impl Node {
     /// All members by number, with their addresses.
@@ -223,9 +234,7 @@ impl Node {
                 self.leads()?;
                 let to = match to {
                     Some(to) => to,
-                    None => self
-                        .heir()
-                        .ok_or("there is nobody who could lead instead")?,
+                    None => self.heir().ok_or(NOBODY)?.node,
                 };
                 self.hand_to(to).await.map_err(|error| error.to_string())?;
                 Ok(to.to_string())
@@ -243,9 +252,7 @@ impl Node {
     /// and would go on believing that it leads.
     async fn remove_self(&self) -> Result<String, String> {
         let me = self.inner.identity.node;
-        let heir = self
-            .heir()
-            .ok_or("there is nobody who could lead instead")?;
+        let heir = self.heir().ok_or(NOBODY)?.node;
         self.hand_to(heir)
             .await
             .map_err(|error| error.to_string())?;
@@ -287,8 +294,9 @@ impl Node {
         Ok(format!("node {node} is a member no more"))
     }
 
-    /// Who should lead instead of this node: the voter that has most of the log and is well.
-    pub(crate) fn heir(&self) -> Option<NodeId> {
+    /// Who should lead instead of this node: of the voters that are well one that can serve all tasks,
+    /// if there is one, and of those the one that has most of the log.
+    pub(crate) fn heir(&self) -> Option<Heir> {
         let me = self.inner.identity.node;
         let voters = self.voters();
         let seen = self.inner.rounds.seen();
@@ -299,9 +307,13 @@ impl Node {
                 && !facts.is_sick
                 && facts.floor.is_none()
                 && facts.holes == 0;
-            (is_well && *node != me && voters.contains(node)).then_some((facts.last, *node))
+            (is_well && *node != me && voters.contains(node)).then_some(Heir {
+                is_able: facts.lacks.is_none(),
+                last: facts.last,
+                node: *node,
+            })
         });
-        well.max().map(|(_, node)| node)
+        well.max()
     }
 
     /// Hands leadership to a member and waits until it has it.

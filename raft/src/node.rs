@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) is_closing: AtomicBool,
     /// What the others are told of this node's own destinations.
     pub(crate) delivered: AtomicU64,
+    /// What this node lacks to serve all tasks.
+    pub(crate) lacks: Mutex<Option<String>>,
     /// Ends every wait for a repair of the log.
     pub(crate) closing: CancellationToken,
     /// Taken by the one who closes.
@@ -139,6 +141,13 @@ impl Node {
     /// still read here.
     pub fn tell_delivered(&self, upto: Index) {
         self.inner.delivered.store(upto.0, Ordering::Relaxed);
+    }
+
+    /// Tells the others what this node would need to serve all tasks and does not have, in words: it
+    /// lets somebody lead who lacks nothing, if there is anybody.
+    pub fn tell_lacks(&self, words: Option<String>) {
+        let lacks = &self.inner.lacks;
+        *lacks.lock().unwrap_or_else(PoisonError::into_inner) = words;
     }
 
     /// Reads of what is applied here.
@@ -256,6 +265,13 @@ impl Node {
                 why: fatal.to_string(),
             },
         }
+    }
+}
+
+impl Inner {
+    pub(crate) fn lacks(&self) -> Option<String> {
+        let lacks = self.lacks.lock();
+        lacks.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

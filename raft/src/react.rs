@@ -89,18 +89,23 @@ impl Reactions {
         }
     }
 
-    /// A leader whose disk is slow or full lets somebody lead whose disk is not.
+    /// A leader whose disk is slow or full lets somebody lead whose disk is not; one that cannot serve
+    /// all tasks, somebody who can.
     async fn hand_over(&mut self, node: &Node) {
         if node.inner.leadership.borrow().is_none() {
             return;
         }
         let is_full = matches!(node.inner.wal.health(), Health::Full(_));
-        let why = if is_full {
-            "its disk is full"
+        let heir = node.heir();
+        let (why, heir) = if is_full {
+            ("its disk is full".to_owned(), heir)
         } else if node.inner.pulse.is_sick() {
-            "its disk is slow"
+            ("its disk is slow".to_owned(), heir)
         } else if 0 < node.inner.wal.holes() {
-            "its log is damaged"
+            ("its log is damaged".to_owned(), heir)
+        } else if let Some(lacks) = node.inner.lacks() {
+            // To somebody who lacks something too it would only go back and forth.
+            (lacks, heir.filter(|heir| heir.is_able))
         } else {
             return;
         };
@@ -111,7 +116,7 @@ impl Reactions {
             return;
         }
         self.handed_over = Some(Instant::now());
-        if let Some(to) = node.heir() {
+        if let Some(to) = heir.map(|heir| heir.node) {
             warn!(peer = %to, error = why, "this node hands leadership over");
             if let Err(error) = node.hand_to(to).await {
                 warn!(%error, peer = %to, "leadership was not taken");

@@ -76,6 +76,8 @@ pub enum Standing {
     Full,
     /// Its disk is slow.
     Sick,
+    /// It cannot serve all tasks: it lacks a credential.
+    Lacking,
     /// It may have lost the end of its log and does not vote until it has caught up.
     Floored,
     /// It has entries that it cannot read.
@@ -205,6 +207,9 @@ fn standing(
     if last + BEHIND < committed || !voters.contains(&member) {
         let words = format!("it is being sent the log: it has {last} of {committed} entries");
         return (Standing::Behind, words);
+    }
+    if let Some(words) = &facts.lacks {
+        return (Standing::Lacking, words.clone());
     }
     (Standing::Ok, String::new())
 }

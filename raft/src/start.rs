@@ -573,6 +573,7 @@ impl Beginning {
             tasks,
             is_closing: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
+            lacks: Mutex::default(),
             closing,
             rest: Mutex::new(Some(Rest { applying, lock })),
         };

@@ -357,7 +357,8 @@ const WORDS: &[(&str, &str)] = &[
     (
         "sheets.credentials_file",
         "The key file of a Google service account. Empty: this node has none, and tasks say \
-         `auth_broken` while it leads. A task that names an `account` uses <account>.json beside it.",
+         `auth_broken` while it leads; it hands over to a node that has one. A task that names an \
+         `account` uses <account>.json beside it.",
     ),
     (
         "sheets.endpoint",

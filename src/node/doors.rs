@@ -84,6 +84,7 @@ impl<'a> Inside<'a> {
         let Stage { token, tracker } = stages.bridge.clone();
         let bridge = Bridge::spawn(settings, parts, tasks::specs(&view)?, tracker, token);
         let changed = tasks::follow(raft, &bridge, &stages.clock);
+        tasks::tell_lacks(raft, &bridge, &stages.clock);
         let overview = Overview::spawn(&bridge, changed, &stages.clock).await;
         let retention = keep(config, raft, &overview)?;
         retention.spawn(&stages.clock);

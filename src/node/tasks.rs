@@ -212,6 +212,24 @@ pub(super) fn follow(node: &raft::Node, bridge: &Bridge, stage: &Stage) -> Arc<N
     told
 }
 
+/// How often it is looked whether this node can serve all tasks.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Tells the other nodes what this one lacks to serve all tasks, until the stage stops.
+pub(super) fn tell_lacks(node: &raft::Node, bridge: &Bridge, stage: &Stage) {
+    let (node, bridge, own) = (node.clone(), bridge.clone(), stage.clone());
+    stage.spawn(async move {
+        loop {
+            node.tell_lacks(bridge.lacks().await);
+            tokio::select! {
+                biased;
+                () = own.stopping() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+        }
+    });
+}
+
 /// The file of a form's local sheet, within the directory of sheets.
 pub(super) fn sheet_of(view: &StateView, form: &str) -> Option<String> {
     let tasks = view.tasks().ok()?;

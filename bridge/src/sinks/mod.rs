@@ -23,6 +23,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
@@ -100,10 +101,13 @@ pub struct Life {
 type Make =
     Arc<dyn Fn(&Life, &serde_json::Value, &Notes) -> Result<Box<dyn Sink>, String> + Send + Sync>;
 
+type Lacks = Arc<dyn Fn(&serde_json::Value) -> BoxFuture<'static, Option<String>> + Send + Sync>;
+
 /// How sinks of one name are made and fed.
 #[derive(Clone)]
 pub struct SinkKind {
     make: Make,
+    lacks: Option<Lacks>,
     pub(crate) limit: Limit,
     pub(crate) pause: Duration,
     /// The destination keeps one cursor a task, over all its forms.
@@ -129,6 +133,7 @@ impl SinkKind {
     {
         Self {
             make: Arc::new(make),
+            lacks: None,
             limit,
             pause: Duration::ZERO,
             has_one_lane: false,
@@ -171,6 +176,23 @@ impl SinkKind {
             reads_ahead: true,
             ..self
         }
+    }
+
+    /// The same, for a destination that needs something of the node itself: `lacks` says for the
+    /// settings of a task what is not there, in words.
+    #[must_use]
+    pub fn needing<F>(self, lacks: F) -> Self
+    where
+        F: Fn(&serde_json::Value) -> BoxFuture<'static, Option<String>> + Send + Sync + 'static,
+    {
+        Self {
+            lacks: Some(Arc::new(lacks)),
+            ..self
+        }
+    }
+
+    pub(crate) async fn lacks(&self, settings: &serde_json::Value) -> Option<String> {
+        (self.lacks.as_ref()?)(settings).await
     }
 
     pub(crate) fn make(

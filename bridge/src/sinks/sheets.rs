@@ -89,7 +89,12 @@ pub(super) fn kind(config: &SheetsConfig, cluster: &str, metrics: &Metrics) -> S
         let (settings, account) = (settings.clone(), account.to_owned());
         Box::pin(async move { google::connect(&settings, &account).await })
     });
-    kind_over(config, (cluster, metrics), connect, Flaws::default())
+    let files = config.clone();
+    kind_over(config, (cluster, metrics), connect, Flaws::default()).needing(move |settings| {
+        let account = Settings::read(settings).map(|settings| settings.account);
+        let files = files.clone();
+        Box::pin(async move { google::lacks(&files, &account.ok()?).await })
+    })
 }
 
 /// The same over any [`Api`], for tests; with one of its promises broken.

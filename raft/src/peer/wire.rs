@@ -272,6 +272,8 @@ pub(crate) struct Facts {
     pub(crate) is_full: bool,
     /// Its syncs have been slow.
     pub(crate) is_sick: bool,
+    /// What it would need to serve all tasks and does not have, in words.
+    pub(crate) lacks: Option<String>,
     /// Digests at indexes where all keep them, newest last.
     pub(crate) digests: Vec<(Index, [u8; 16], u128)>,
     /// The highest level of rules that it knows.

@@ -202,6 +202,54 @@ async fn a_slow_follower_holds_nobody_up_and_is_named() {
     close_all(nodes).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_cannot_serve_all_tasks_hands_over_to_whoever_can() {
+    let site = Site::new(3);
+    let (_disks, nodes) = slow_site(&site).await;
+    let at = leader_of(&nodes).unwrap();
+    let able = (at + 1) % 3;
+    let other = (at + 2) % 3;
+    let number = nodes[other].status().node;
+    nodes[other].tell_lacks(Some("task t: no key".to_owned()));
+    until("the others see what it lacks", || {
+        let lacking =
+            |seat: raft::Seat| seat.state == Standing::Lacking && seat.words.contains("no key");
+        seat(&nodes[at], number).is_some_and(lacking)
+    })
+    .await;
+    nodes[at].tell_lacks(Some("task t: no key".to_owned()));
+    until("the one that lacks nothing leads", || {
+        leader_of(&nodes) == Some(able)
+    })
+    .await;
+    propose(&nodes[able], &define("after")).await;
+    close_all(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_all_lack_the_same_nobody_hands_over() {
+    let site = Site::new(3);
+    let (_disks, nodes) = slow_site(&site).await;
+    let at = leader_of(&nodes).unwrap();
+    let term = nodes[at].status().term;
+    for node in &nodes {
+        node.tell_lacks(Some("task t: no key".to_owned()));
+    }
+    until("each is seen to lack it", || {
+        let roster = nodes[at].roster();
+        roster.iter().all(|seat| seat.state == Standing::Lacking)
+    })
+    .await;
+    // Rounds go on: in each the leader looks for somebody who could lead instead.
+    for count in 0..20 {
+        propose(&nodes[at], &define(&format!("f{count}"))).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(leader_of(&nodes), Some(at));
+    assert_eq!(nodes[at].status().term, term);
+    close_all(nodes).await;
+}
+
 /// Definitions of some size, so that the disk fills.
 fn big(count: usize) -> Bytes {
     encode_command(&Command::DefineForm(DefineForm {

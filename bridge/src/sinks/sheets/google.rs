@@ -8,7 +8,6 @@ mod answer;
 mod batch;
 mod wire;
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,18 +43,7 @@ const TAB_FIELDS: &str =
 
 /// A connection for `account`; the node's own if it has no name.
 pub(super) async fn connect(config: &SheetsConfig, account: &str) -> Result<Arc<dyn Api>, Fault> {
-    let path = credentials(&config.credentials_file, account)?;
-    let text = tokio::fs::read_to_string(&path)
-        .await
-        .map_err(|error| Fault::Unknown(format!("cannot read {}: {error}", path.display())))?;
-    let key: ServiceAccountKey = serde_json::from_str(&text).map_err(|error| {
-        // The text is secret: only where it fails is told.
-        let (line, column) = (error.line(), error.column());
-        let path = path.display();
-        Fault::Unknown(format!(
-            "{path} is not a service account's key: line {line}, column {column}"
-        ))
-    })?;
+    let key = key_of(config, account).await.map_err(Fault::Unknown)?;
     let mut http = HttpConnector::new();
     http.enforce_http(false);
     http.set_connect_timeout(Some(Duration::from_millis(config.connect_ms)));
@@ -69,17 +57,31 @@ pub(super) async fn connect(config: &SheetsConfig, account: &str) -> Result<Arc<
     over(https, key, config).await
 }
 
-/// The key's file on this node.
-fn credentials(file: &Path, account: &str) -> Result<PathBuf, Fault> {
+/// Why this node cannot ask for `account`, if it cannot.
+pub(super) async fn lacks(config: &SheetsConfig, account: &str) -> Option<String> {
+    key_of(config, account).await.err()
+}
+
+async fn key_of(config: &SheetsConfig, account: &str) -> Result<ServiceAccountKey, String> {
+    let file = &config.credentials_file;
     if file.as_os_str().is_empty() {
-        return Err(Fault::Unknown(
-            "this node holds no Google credential: sheets.credentials_file is not set".to_owned(),
-        ));
+        let words = "this node holds no Google credential: sheets.credentials_file is not set";
+        return Err(words.to_owned());
     }
-    if account.is_empty() {
-        return Ok(file.to_owned());
-    }
-    Ok(file.with_file_name(format!("{account}.json")))
+    let path = if account.is_empty() {
+        file.to_owned()
+    } else {
+        file.with_file_name(format!("{account}.json"))
+    };
+    let text = tokio::fs::read_to_string(&path)
+        .await
+        .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+    serde_json::from_str(&text).map_err(|error| {
+        // The text is secret: only where it fails is told.
+        let (line, column) = (error.line(), error.column());
+        let path = path.display();
+        format!("{path} is not a service account's key: line {line}, column {column}")
+    })
 }
 
 async fn over<C: common::Connector>(
