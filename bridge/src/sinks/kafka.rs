@@ -20,6 +20,7 @@ mod client;
 mod control;
 mod cursor;
 mod fault;
+mod fleeting;
 mod inspect;
 mod loss;
 mod murmur;

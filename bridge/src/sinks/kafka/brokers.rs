@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::client::{Access, Told};
 use super::fault::{Fault, Kind};
+use super::fleeting::Fleeting;
 
 /// For one question.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -35,7 +36,7 @@ pub(super) type Configs = BTreeMap<String, String>;
 
 /// Asks brokers.
 pub(super) struct Brokers {
-    admin: AdminClient<Told>,
+    admin: Fleeting<AdminClient<Told>>,
     access: Access,
 }
 
@@ -97,8 +98,9 @@ impl Brokers {
         let admin = access
             .client("formspool-admin")
             .create_with_context(Told::default());
+        let admin = admin.map_err(|error| Fault::of("set up the admin client", &error))?;
         Ok(Self {
-            admin: admin.map_err(|error| Fault::of("set up the admin client", &error))?,
+            admin: Fleeting::new(admin),
             access: access.clone(),
         })
     }

@@ -23,6 +23,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::client::{Access, Isolation};
 use super::cursor::{CursorRecord, Found, Owner};
 use super::fault::{Fault, Kind};
+use super::fleeting::Fleeting;
 
 /// Offsets that the first look covers.
 const TAIL: i64 = 64;
@@ -67,6 +68,7 @@ pub(super) fn read(
         .consumer("formspool-cursor", Isolation::Committed)
         .create()
         .map_err(|error| Fault::of(&doing, &error))?;
+    let reader = Fleeting::new(reader);
     let deadline = Instant::now() + patience;
     let (low, stable) = reader
         .fetch_watermarks(topic, PARTITION, ANSWER)

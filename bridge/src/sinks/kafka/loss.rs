@@ -22,6 +22,7 @@ use super::brokers::Brokers;
 use super::client::{Access, Isolation};
 use super::cursor::Marks;
 use super::fault::Fault;
+use super::fleeting::Fleeting;
 use super::witness::{self, Place, Sight};
 use crate::feed::Standing;
 
@@ -85,6 +86,7 @@ fn look_for(
         witness::reader(access.consumer("formspool-ends", Isolation::Uncommitted))
             .create()
             .map_err(|error| Fault::of(LOOK, &error))?;
+    let reader = Fleeting::new(reader);
     // Beginnings first: whatever retention deletes meanwhile is below the ends, too.
     let begins = bounds(&reader, &places, Offset::Beginning)?;
     let ends = bounds(&reader, &places, Offset::End)?;

@@ -29,6 +29,9 @@ use crate::config::KafkaConfig;
 /// One call of librdkafka that may be made again waits for so long.
 const CALL: Duration = Duration::from_secs(5);
 
+/// The topic in which brokers keep transactions: as good as any to ask about.
+const STATE: &str = "__transaction_state";
+
 /// Between two looks at what has arrived.
 const PACE: Duration = Duration::from_micros(300);
 
@@ -141,6 +144,9 @@ impl TxProducer {
             let inner: BaseProducer<Told> = client
                 .create_with_context(Told::default())
                 .map_err(|error| Fault::of("set up the producer", &error))?;
+            // A coordinator that is asked for before there is a connection is asked for again after
+            // half a second only. What the answer is does not matter.
+            drop(inner.client().fetch_metadata(Some(STATE), CALL));
             let mut producer = Self {
                 inner,
                 timeout,

@@ -51,9 +51,15 @@ impl Rest {
 }
 
 impl Session {
-    /// Learns where the records of a batch go. True if there is a form that it did not know.
-    pub(super) fn prepare(&mut self, setup: &Setup, batch: &Batch) -> Result<bool, Fault> {
-        let mut brokers = None;
+    /// Learns where the records of a batch go, by asking `brokers` if they are at hand. True if there is
+    /// a form that it did not know.
+    pub(super) fn prepare(
+        &mut self,
+        setup: &Setup,
+        batch: &Batch,
+        mut brokers: Option<Brokers>,
+    ) -> Result<bool, Fault> {
+        let mut is_new = false;
         let forms = batch
             .records
             .chunk_by(|one, next| Arc::ptr_eq(&one.form, &next.form));
@@ -68,8 +74,9 @@ impl Session {
             let name = setup.settings.topic_of(&record.form);
             let topic = topics::find(brokers, &setup.settings, &name)?;
             self.rest.topics.add(&record.form, topic);
+            is_new = true;
         }
-        Ok(brokers.is_some())
+        Ok(is_new)
     }
 
     /// Topics that have more partitions than the cursor knows: their keys have moved, in words.

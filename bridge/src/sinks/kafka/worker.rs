@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use super::auditor::{Audited, Auditor};
+use super::brokers::Brokers;
 use super::control::Tail;
 use super::fault::{Fault, Kind};
 use super::loss;
@@ -46,6 +47,8 @@ pub(super) struct Worker {
     setup: Setup,
     shaper: Shaper,
     session: Option<Session>,
+    /// Who was asked at the opening: the first batch asks them of its topics, if it comes at once.
+    asked: Option<Brokers>,
     telling: Telling,
     auditor: Auditor,
     uneasy: watch::Sender<Option<Trouble>>,
@@ -71,6 +74,7 @@ impl Worker {
             auditor: Auditor::new(setup.config.audit_every_ms),
             setup,
             session: None,
+            asked: None,
             uneasy,
             lost_since: None,
             singly_upto: Position::default(),
@@ -95,6 +99,7 @@ impl Worker {
 
     fn close(&mut self) {
         self.session = None;
+        self.asked = None;
         self.telling
             .state("closed: another node delivers, or the task is paused");
     }
@@ -107,7 +112,7 @@ impl Worker {
         let Opened {
             mut session,
             was_there,
-            brokers: _,
+            brokers,
         } = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -120,6 +125,7 @@ impl Worker {
         {
             session.rest.at = remembered;
         }
+        self.asked = Some(brokers);
         self.telling.fenced();
         self.telling.at(&session);
         self.telling.state("open");
@@ -161,7 +167,7 @@ impl Worker {
             let closed = || Trouble::new(Cause::Place, "Kafka is not open");
             return Delivery::Reopen(why.unwrap_or_else(closed));
         };
-        match session.prepare(&self.setup, batch) {
+        match session.prepare(&self.setup, batch, self.asked.take()) {
             // What is new there is looked at soon, not in ten minutes.
             Ok(true) => {
                 self.auditor.hurry();
@@ -323,6 +329,7 @@ impl Worker {
     /// Nothing is to do: shows the broker that we live, and hears what librdkafka says.
     fn idle(&mut self) {
         self.telling.rest();
+        self.asked = None;
         let Some(session) = &mut self.session else {
             return;
         };
