@@ -27,7 +27,7 @@ use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::record::{Parked, Position, Record};
 use crate::retry::{Backoff, Circuit, Pass, opens_circuit};
-use crate::sink::{Leave, OnPoison, Sink};
+use crate::sink::{Batch, Leave, OnPoison, Sink};
 use crate::sinks::{Life, SinkKind};
 use crate::status::{Cell, LaneState};
 
@@ -100,6 +100,9 @@ type Read = (Vec<Record>, bool);
 struct Ahead {
     after: Position,
     read: Read,
+    /// The batch that arrived meanwhile. Letting go of 50,000 records takes milliseconds: that is done
+    /// while these are on their way, and before more are read.
+    spent: Arc<Batch>,
 }
 
 /// Where a lane stands.

@@ -136,7 +136,7 @@ impl Pump {
         if let Err(turn) = self.park_late().await {
             return turn;
         }
-        let read = self.next(at.delivered).await;
+        let (read, mut spent) = self.next(at.delivered).await;
         let (mut records, is_full) = match read {
             Ok(read) => read,
             Err(error) => return of_feed(error),
@@ -168,7 +168,7 @@ impl Pump {
             if let Err(turn) = self.announce(at, &batch).await {
                 return turn;
             }
-            let refused = match self.hand_over(&batch, is_full).await {
+            let refused = match self.hand_over(&batch, (is_full, spent.take())).await {
                 Delivery::Taken { upto: taken } => {
                     return self.passed(at, taken, is_full).await;
                 }
@@ -205,10 +205,11 @@ impl Pump {
     }
 
     /// What comes after `after`: read while the last batch was on its way, or now.
-    async fn next(&mut self, after: Position) -> Result<Read, FeedError> {
+    /// With it the batch that is still to be let go of.
+    async fn next(&mut self, after: Position) -> (Result<Read, FeedError>, Option<Arc<Batch>>) {
         match self.ahead.take().filter(|ahead| ahead.after == after) {
-            Some(ahead) => Ok(ahead.read),
-            None => self.reading(after).await,
+            Some(ahead) => (Ok(ahead.read), Some(ahead.spent)),
+            None => (self.reading(after).await, None),
         }
     }
 
@@ -226,20 +227,24 @@ impl Pump {
     }
 
     /// Brings a batch there. A sink that takes long over a batch has the next one read meanwhile.
-    async fn hand_over(&mut self, batch: &Arc<Batch>, is_full: bool) -> Delivery {
+    async fn hand_over(
+        &mut self,
+        batch: &Arc<Batch>,
+        (is_full, spent): (bool, Option<Arc<Batch>>),
+    ) -> Delivery {
         let began = Instant::now();
         let delivery = if is_full && self.kind.reads_ahead {
-            let next = read(
-                &*self.shared.feed,
-                &self.life.lane,
-                batch.upto,
-                self.kind.limit,
-            );
+            let (feed, limit) = (&*self.shared.feed, self.kind.limit);
+            let next = async {
+                drop(spent);
+                read(feed, &self.life.lane, batch.upto, limit).await
+            };
             let (delivery, next) = futures::join!(self.sink.deliver(Arc::clone(batch)), next);
             // One that failed is read again, and tells its trouble then.
             self.ahead = next.ok().map(|read| Ahead {
                 after: batch.upto,
                 read,
+                spent: Arc::clone(batch),
             });
             delivery
         } else {
