@@ -40,6 +40,8 @@ pub struct TaskSpec {
     pub on_poison: OnPoison,
     /// A person has paused it.
     pub is_paused: bool,
+    /// Why this node cannot run it, in words: nothing of it is delivered, and it is told as stopped.
+    pub unfit: Option<Arc<str>>,
 }
 
 /// What the bridge works with.
@@ -157,6 +159,7 @@ impl Bridge {
             old.spec.incarnation == spec.incarnation
                 && old.spec.sink == spec.sink
                 && old.spec.on_poison == spec.on_poison
+                && old.spec.unfit == spec.unfit
         });
         let (circuit, mut old_lanes) = match old {
             Some(old) if goes_on => (old.circuit, old.lanes),
@@ -190,7 +193,9 @@ impl Bridge {
 
     fn forms_of_lanes(&self, spec: &TaskSpec) -> Vec<Option<Arc<str>>> {
         let kind = self.inner.parts.sinks.get(&spec.sink.name);
-        if kind.is_some_and(|kind| kind.has_one_lane) {
+        // One that cannot run has a lane whatever it covers: the lane tells why.
+        let is_bare = spec.unfit.is_some() && spec.forms.is_empty();
+        if is_bare || kind.is_some_and(|kind| kind.has_one_lane) {
             vec![None]
         } else {
             spec.forms.iter().cloned().map(Some).collect()
@@ -216,7 +221,7 @@ impl Bridge {
             lane,
             incarnation: spec.incarnation,
         };
-        let made = self.make(&life, &spec.sink, cell.notes());
+        let made = self.make(&life, spec, cell.notes());
         let running = Running {
             orders: orders.clone(),
             ended: ended.clone(),
@@ -264,16 +269,16 @@ impl Bridge {
     fn make(
         &self,
         life: &Life,
-        spec: &SinkSpec,
+        spec: &TaskSpec,
         notes: &Notes,
     ) -> Result<(SinkKind, Box<dyn crate::sink::Sink>), String> {
-        let kind = self
-            .inner
-            .parts
-            .sinks
-            .get(&spec.name)
-            .ok_or_else(|| format!("there is no sink called {:?}", spec.name))?;
-        Ok((kind.clone(), kind.make(life, &spec.settings, notes)?))
+        if let Some(why) = &spec.unfit {
+            return Err(why.as_ref().to_owned());
+        }
+        let SinkSpec { name, settings } = &spec.sink;
+        let kind = self.inner.parts.sinks.get(name);
+        let kind = kind.ok_or_else(|| format!("there is no sink called {name:?}"))?;
+        Ok((kind.clone(), kind.make(life, settings, notes)?))
     }
 
     /// What this node lacks to serve every task that is not paused, in words: the first of it.
@@ -284,6 +289,9 @@ impl Bridge {
             running.values().map(|task| task.spec.clone()).collect()
         };
         for spec in specs.iter().filter(|spec| !spec.is_paused) {
+            if let Some(why) = &spec.unfit {
+                return Some(format!("task {}: {why}", spec.name));
+            }
             if let Some(kind) = self.inner.parts.sinks.get(&spec.sink.name)
                 && let Some(words) = kind.lacks(&spec.sink.settings).await
             {

@@ -10,7 +10,7 @@ use bridge::{FeedError, Lane};
 use storage::{FormId, StateView};
 
 use super::again;
-use crate::forms::TaskDefinition;
+use crate::forms::StoredTask;
 
 /// The forms of a lane.
 #[derive(Clone, Debug, Default)]
@@ -78,10 +78,9 @@ impl Covers {
         } else {
             let task = self.view.task(&lane.task).map_err(again)?;
             let task = task.ok_or(FeedError::Fenced)?;
-            let definition = TaskDefinition::from_json(&task.definition)
-                .map_err(|problems| FeedError::Again(problems.join("; ")))?;
+            let stored = StoredTask::read(&task.definition);
             for form in self.view.forms().map_err(again)? {
-                if definition.covers(&form.name) {
+                if stored.covers(&form.name) {
                     add(form.id, &form.name);
                 }
             }

@@ -339,3 +339,23 @@ async fn a_task_that_is_gone_or_made_again_is_fenced() {
     assert_eq!(bench.words(START).await, ["f1", "g1"], "it begins anew");
     bench.end().await;
 }
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_is_behind_by_all_that_it_may_cover() {
+    let mut bench = Bench::new().await;
+    let first = bench.submit(&[0]).await;
+    bench.submit(&[1, 1]).await;
+    let newer = br#"{"name":"mirror","forms":["f"],"sink":"kafka","except":["x"]}"#;
+    let task = DefineTask {
+        name: "mirror".to_owned(),
+        expect: Expect::Any,
+        definition: Bytes::from_static(newer),
+        start: Start::Beginning,
+    };
+    bench.begin(Command::DefineTask(task)).await;
+    bench.advance(START, at(first, 0)).await;
+    let standing = bench.feed.standing(&bench.lane).await.unwrap();
+    let behind = bench.feed.behind(&bench.lane, standing.position).await;
+    assert_eq!(behind.unwrap().records, 2);
+    bench.end().await;
+}

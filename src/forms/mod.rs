@@ -13,6 +13,7 @@ mod reader;
 mod registry;
 mod sanitise;
 mod schema;
+mod stored;
 mod task;
 mod words;
 
@@ -26,4 +27,5 @@ pub use registry::{FormSummary, Registry};
 #[cfg(test)]
 pub(crate) use sanitise::document as sanitise_document;
 pub use schema::Schema;
+pub use stored::StoredTask;
 pub use task::{Csv, OnPoison, SinkKind, Start, TaskDefinition};

@@ -100,12 +100,17 @@ impl Default for Csv {
 impl TaskDefinition {
     /// Reads the TOML form.
     pub fn from_toml(text: &str) -> Result<Self, Vec<String>> {
-        Self::from_value(value_of_toml(text)?)
+        Self::shape(value_of_toml(text)?)?.checked()
     }
 
     /// Reads the JSON form.
     pub fn from_json(bytes: &[u8]) -> Result<Self, Vec<String>> {
-        Self::from_value(value_of_json(bytes)?)
+        Self::shape_of_json(bytes)?.checked()
+    }
+
+    /// The same, without asking the sink what it makes of it.
+    pub(super) fn shape_of_json(bytes: &[u8]) -> Result<Self, Vec<String>> {
+        Self::shape(value_of_json(bytes)?)
     }
 
     /// The JSON form: always the same bytes for the same definition.
@@ -155,7 +160,7 @@ impl TaskDefinition {
         }
     }
 
-    fn from_value(value: Value) -> Result<Self, Vec<String>> {
+    fn shape(value: Value) -> Result<Self, Vec<String>> {
         let mut reader = Reader::new(value)?;
         let sink = reader.need("sink");
         let leads_to = |kind| sink == kind;
@@ -169,12 +174,18 @@ impl TaskDefinition {
             kafka: leads_to(SinkKind::Kafka).then(|| reader.take("kafka").unwrap_or_default()),
             sheets: leads_to(SinkKind::Sheets).then(|| reader.take("sheets").unwrap_or_default()),
         };
-        let mut problems = reader.finish();
-        if problems.is_empty() {
-            problems = definition.problems();
-        }
+        let problems = reader.finish();
         if problems.is_empty() {
             Ok(definition)
+        } else {
+            Err(problems)
+        }
+    }
+
+    fn checked(self) -> Result<Self, Vec<String>> {
+        let problems = self.problems();
+        if problems.is_empty() {
+            Ok(self)
         } else {
             Err(problems)
         }

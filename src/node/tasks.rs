@@ -12,7 +12,7 @@ use storage::{Position, StateView, TaskRow, TaskState};
 use tokio::sync::Notify;
 use tracing::{error, info};
 
-use crate::forms::{OnPoison, TaskDefinition};
+use crate::forms::{OnPoison, StoredTask, TaskDefinition};
 use crate::http::Lag;
 use crate::stage::Stage;
 
@@ -82,8 +82,7 @@ fn state_at(
         .iter()
         .find(|lane| matches!(&*lane.form, "*") || *lane.form == *form)?;
     let row = view.task(&task.name).ok()??;
-    let definition = TaskDefinition::from_json(&row.definition).ok()?;
-    if !definition.covers(form) {
+    if !StoredTask::read(&row.definition).known()?.covers(form) {
         return None;
     }
     // Where another node delivers, only the replicated cursor is known here; where this one does, its
@@ -142,42 +141,32 @@ pub(super) fn lag(bridge: &Bridge) -> Lag {
     })
 }
 
-/// All tasks of the state as the bridge wants them.
+/// All tasks of the state as the bridge wants them; what this build cannot run, too: people must see it.
 pub(super) fn specs(view: &StateView) -> Result<Vec<TaskSpec>, storage::Error> {
     let forms = view.forms()?;
-    let mut specs = Vec::new();
-    for task in view.tasks()? {
-        match TaskDefinition::from_json(&task.definition) {
-            Ok(definition) => {
-                let covered = forms.iter().filter(|form| definition.covers(&form.name));
-                let names = covered.map(|form| Arc::from(form.name.as_str())).collect();
-                specs.push(spec(&task, &definition, names));
-            }
-            // Checked when it was defined: only a newer release could have written it.
-            Err(problems) => {
-                error!(
-                    task = task.name,
-                    error = problems.join("; "),
-                    "cannot read a task"
-                );
-            }
-        }
-    }
-    Ok(specs)
+    let specs = view.tasks()?.into_iter().map(|task| {
+        let stored = StoredTask::read(&task.definition);
+        let covered = forms.iter().filter(|form| stored.covers(&form.name));
+        let names = covered.map(|form| Arc::from(form.name.as_str())).collect();
+        spec(&task, &stored, names)
+    });
+    Ok(specs.collect())
 }
 
-fn spec(task: &TaskRow, definition: &TaskDefinition, forms: Vec<Arc<str>>) -> TaskSpec {
+fn spec(task: &TaskRow, stored: &StoredTask, forms: Vec<Arc<str>>) -> TaskSpec {
+    let on_poison = stored.known().map(|definition| definition.on_poison);
     TaskSpec {
         name: Arc::from(task.name.as_str()),
         incarnation: task.incarnation.0,
         forms,
-        sink: definition.spec(),
-        on_poison: match definition.on_poison {
+        sink: stored.spec(),
+        on_poison: match on_poison.unwrap_or_default() {
             OnPoison::Park => bridge::OnPoison::Park,
             OnPoison::ParkKey => bridge::OnPoison::ParkKey,
             OnPoison::Stop => bridge::OnPoison::Stop,
         },
         is_paused: task.state == TaskState::Paused,
+        unfit: stored.unfit().map(Arc::from),
     }
 }
 
@@ -239,3 +228,6 @@ pub(super) fn sheet_of(view: &StateView, form: &str) -> Option<String> {
     let mut covering = definitions.filter(|definition| definition.covers(form));
     covering.find_map(|definition| Some(definition.csv?.path.replace("{form}", form)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@ use bridge::TaskStatus;
 use serde::Serialize;
 use storage::{FormId, Index, NodeId, Position, Seq, Slot, StateView, TaskRow};
 
-use crate::forms::{SinkKind, TaskDefinition};
+use crate::forms::{SinkKind, StoredTask};
 
 /// A record that the log is kept for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -77,19 +77,14 @@ pub(super) fn lanes(
     let forms = view.forms()?;
     let mut held = Vec::new();
     for task in view.tasks()? {
-        // One of a newer release may cover anything.
-        let definition = TaskDefinition::from_json(&task.definition).ok();
-        let covers = |form: &str| {
-            let definition = definition.as_ref();
-            definition.is_none_or(|definition| definition.covers(form))
-        };
-        let is_local = definition
-            .as_ref()
-            .is_none_or(|definition| match definition.sink {
-                SinkKind::Csv => true,
-                SinkKind::Kafka | SinkKind::Sheets => false,
-            });
-        for form in forms.iter().filter(|form| covers(&form.name)) {
+        // One that this build cannot read may cover anything, and be local.
+        let stored = StoredTask::read(&task.definition);
+        let known = stored.known();
+        let is_local = known.is_none_or(|definition| match definition.sink {
+            SinkKind::Csv => true,
+            SinkKind::Kafka | SinkKind::Sheets => false,
+        });
+        for form in forms.iter().filter(|form| stored.covers(&form.name)) {
             let at = if is_local {
                 local(&task, &form.name, running)
             } else {

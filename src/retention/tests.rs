@@ -336,3 +336,52 @@ async fn a_task_with_one_cursor_for_all_forms_holds_what_that_one_has_not_passed
         assert_eq!(held(&bench), left);
     }
 }
+
+#[tokio::test]
+async fn a_task_that_this_build_cannot_run_holds_the_log_where_it_stands() {
+    // The sink alone refuses the one; of the other nothing is known, not even whose its places are.
+    let unreadable = [
+        (r#""kafka":{"colour":"red"}"#, false),
+        (r#""except":["g"]"#, true),
+    ];
+    for (newer, holds_all) in unreadable {
+        let mut bench = Bench::new(tight()).await;
+        let text = format!(
+            r#"{{"name":"mirror","forms":["f"],"sink":"kafka","start":"beginning",{newer}}}"#
+        );
+        let task = DefineTask {
+            name: "mirror".to_owned(),
+            expect: Expect::Any,
+            definition: text.into(),
+            start: Start::Beginning,
+        };
+        let task = propose(&bench.node, Command::DefineTask(task)).await;
+        let Outcome::Task { incarnation, .. } = task else {
+            panic!("no task");
+        };
+        let first = bench.submit(1).await;
+        let last = bench.submit(1).await;
+        let at = |index| Position {
+            index,
+            slot: Slot(0),
+        };
+        let advance = Advance {
+            task: "mirror".to_owned(),
+            incarnation,
+            form: None,
+            from: at(Index(0)),
+            to: at(first),
+        };
+        // By a node that can.
+        let outcome = propose(&bench.node, Command::Advance(advance)).await;
+        assert_eq!(outcome, Outcome::Done);
+        let lanes = held::lanes(&bench.node.view(), &[]).unwrap();
+        let held = lanes.iter().find(|held| held.task == "mirror").unwrap();
+        let expected = if holds_all { first } else { last };
+        assert_eq!(
+            (held.index, held.is_local),
+            (expected, holds_all),
+            "{newer}"
+        );
+    }
+}

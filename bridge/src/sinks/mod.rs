@@ -36,6 +36,11 @@ use crate::record::Lane;
 use crate::sink::Sink;
 use crate::status::Notes;
 
+#[cfg(not(feature = "kafka"))]
+const NO_KAFKA: &str = "this build has no Kafka (feature kafka)";
+#[cfg(not(feature = "sheets"))]
+const NO_SHEETS: &str = "this build has no Google Sheets (feature sheets)";
+
 /// Which sink a task uses, and the table of its definition that is named like the sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SinkSpec {
@@ -77,11 +82,11 @@ impl SinkSpec {
             #[cfg(feature = "kafka")]
             "kafka" => kafka::problems(&self.settings),
             #[cfg(not(feature = "kafka"))]
-            "kafka" => vec!["this build has no Kafka (feature kafka)".to_owned()],
+            "kafka" => vec![NO_KAFKA.to_owned()],
             #[cfg(feature = "sheets")]
             "sheets" => sheets::problems(&self.settings, forms),
             #[cfg(not(feature = "sheets"))]
-            "sheets" => vec!["this build has no Google Sheets (feature sheets)".to_owned()],
+            "sheets" => vec![NO_SHEETS.to_owned()],
             other => vec![format!(
                 "there is no sink called {other:?}; there are: csv, kafka, sheets"
             )],
@@ -141,6 +146,16 @@ impl SinkKind {
             reads_ahead: false,
             turns: Arc::new(Semaphore::new(turns_max.max(1))),
         }
+    }
+
+    /// What this build cannot make, and why.
+    #[cfg(not(all(feature = "kafka", feature = "sheets")))]
+    fn missing(why: &'static str) -> Self {
+        let limit = Limit {
+            count_max: 1,
+            bytes_max: 1,
+        };
+        Self::new(limit, 1, move |_, _, _| Err(why.to_owned()))
     }
 
     /// The same, with at least `pause` between the starts of two batches of a lane, unless a whole
@@ -228,8 +243,8 @@ impl Sinks {
         sinks
     }
 
-    /// Adds Kafka, in a build that has it. `cluster` is in the name of everything that it keeps there;
-    /// `now_ms` stamps records that are too old to be stamped with their acceptance.
+    /// Adds Kafka; in a build without it, what says so. `cluster` is in the name of everything that it
+    /// keeps there; `now_ms` stamps records that are too old to be stamped with their acceptance.
     pub fn add_kafka(
         &mut self,
         config: &KafkaConfig,
@@ -240,16 +255,20 @@ impl Sinks {
         #[cfg(feature = "kafka")]
         self.add("kafka", kafka::kind(config, cluster, now_ms, metrics));
         #[cfg(not(feature = "kafka"))]
-        drop((config, cluster, now_ms, metrics));
+        {
+            drop((config, cluster, now_ms, metrics));
+            self.add("kafka", SinkKind::missing(NO_KAFKA).with_one_lane());
+        }
     }
 
-    /// Adds Google Sheets, in a build that has it. `cluster` is in every cursor that it keeps there.
+    /// Adds Google Sheets, likewise. `cluster` is in every cursor that it keeps there.
     pub fn add_sheets(&mut self, config: &SheetsConfig, cluster: &str, metrics: &Metrics) {
         #[cfg(feature = "sheets")]
         self.add("sheets", sheets::kind(config, cluster, metrics));
         #[cfg(not(feature = "sheets"))]
         {
             let _ = (config, cluster, metrics);
+            self.add("sheets", SinkKind::missing(NO_SHEETS));
         }
     }
 

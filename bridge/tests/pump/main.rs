@@ -45,6 +45,7 @@ fn task(name: &str, incarnation: u64, forms: &[&str]) -> TaskSpec {
         },
         on_poison: OnPoison::Park,
         is_paused: false,
+        unfit: None,
     }
 }
 
@@ -553,6 +554,44 @@ async fn a_task_whose_sink_is_unknown_says_so_and_disturbs_none() {
         .await;
     let why = status.last_error.map(|error| error.why).unwrap_or_default();
     assert!(why.contains("no sink called \"csv\""), "{why}");
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_task_that_this_node_cannot_run_is_told_and_runs_once_it_can() {
+    let place = Place::new(false);
+    let good = task("t", 1, &["f"]);
+    let unfit = |forms: &[&str]| TaskSpec {
+        unfit: Some(Arc::from("of a newer release")),
+        ..task("t", 1, forms)
+    };
+    // Whether or not it is known which forms it moves.
+    let world = World::new(&[("t/f", &place)], vec![unfit(&[])]);
+    world.push("f", 2);
+    for forms in [&[][..], &["f"]] {
+        world.bridge.set_tasks(vec![unfit(forms)]);
+        let told = world.bridge.status().await;
+        let [told] = &told[..] else {
+            panic!("{told:#?}");
+        };
+        assert_eq!((told.state, told.lanes.len()), (LaneState::Stopped, 1));
+        let why = told.last_error.as_ref().map(|error| &*error.why);
+        assert_eq!(why, Some("of a newer release"));
+        let lacks = world.bridge.lacks().await;
+        assert_eq!(lacks.as_deref(), Some("task t: of a newer release"));
+    }
+    assert_eq!(place.opens(), 0);
+    world.bridge.set_tasks(vec![good]);
+    world.until_delivered("t").await;
+    assert_eq!((place.seqs(), world.bridge.lacks().await), (upto(2), None));
+    // And the other way round: what runs is ended.
+    world.bridge.set_tasks(vec![unfit(&["f"])]);
+    world.push("f", 1);
+    let status = world
+        .until("it lags", |status| status.lag_records == 1)
+        .await;
+    assert_eq!(status.state, LaneState::Stopped);
+    assert_eq!(place.seqs(), upto(2));
     world.end().await;
 }
 

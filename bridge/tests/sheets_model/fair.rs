@@ -37,6 +37,7 @@ fn bridge(calm: &Calm, feed: &VecFeed, forms: &[String], token: &CancellationTok
         },
         on_poison: OnPoison::Park,
         is_paused: false,
+        unfit: None,
     };
     let parts = Parts {
         feed: Arc::new(feed.clone()),

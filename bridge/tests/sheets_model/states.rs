@@ -61,6 +61,7 @@ pub(crate) fn world(calm: &Calm, config: &SheetsConfig, more: &Value) -> World {
         },
         on_poison: OnPoison::Park,
         is_paused: false,
+        unfit: None,
     };
     let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
     let bridge = Bridge::spawn(Config::default(), parts, vec![spec], tracker, token.clone());

@@ -17,7 +17,7 @@ use super::super::query::bad;
 use super::super::wire::{SeekShape, parse_position};
 use super::super::{Hall, json};
 use super::{needs_level, nobody, strange};
-use crate::forms::TaskDefinition;
+use crate::forms::StoredTask;
 
 /// The level that knows how to seek.
 const LEVEL: u32 = 2;
@@ -156,15 +156,7 @@ async fn resolve(doors: &Hall, task: &TaskRow, place: &Place) -> Result<Position
 /// Right in front of a record.
 async fn record(doors: &Hall, task: &TaskRow, form: &str, seq: Seq) -> Result<Position, Problem> {
     let row = doors.view.form(form)?;
-    let definition = TaskDefinition::from_json(&task.definition).map_err(|problems| {
-        tracing::error!(
-            task = task.name,
-            error = problems.join("; "),
-            "cannot read a task"
-        );
-        strange()
-    })?;
-    if !definition.covers(form) {
+    if !StoredTask::read(&task.definition).covers(form) {
         return Err(bad(format!(
             "task {:?} does not move form {form:?}",
             task.name
