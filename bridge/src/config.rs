@@ -9,8 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use kafka::KafkaConfig;
+#[cfg(all(test, feature = "kafka"))]
+pub(crate) use kafka::all_ours;
 #[cfg(feature = "kafka")]
-pub(crate) use kafka::server_problem;
+pub(crate) use kafka::{server_problem, why_ours};
 pub use sheets::SheetsConfig;
 
 /// Settings of delivery.

@@ -3,11 +3,17 @@
 //!
 //! Holds: no password stands here. A property that is secret is named with the file that holds it.
 
+mod ours;
+
 use std::collections::BTreeSet;
 #[cfg(feature = "kafka")]
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+#[cfg(all(test, feature = "kafka"))]
+pub(crate) use ours::all_ours;
+pub(crate) use ours::why_ours;
 
 /// Settings of the Kafka sink.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,27 +61,6 @@ impl Default for KafkaConfig {
     }
 }
 
-/// What exactly once rests on, or what each task has of its own: not for a person to set.
-const OURS: [&str; 17] = [
-    "acks",
-    "allow.auto.create.topics",
-    "bootstrap.servers",
-    "client.id",
-    "compression.codec",
-    "compression.type",
-    "enable.auto.commit",
-    "enable.idempotence",
-    "group.id",
-    "isolation.level",
-    "log.queue",
-    "max.in.flight",
-    "max.in.flight.requests.per.connection",
-    "metadata.broker.list",
-    "request.required.acks",
-    "transaction.timeout.ms",
-    "transactional.id",
-];
-
 impl KafkaConfig {
     /// Every fault of these settings, in words.
     pub fn problems(&self) -> Vec<String> {
@@ -115,8 +100,8 @@ impl KafkaConfig {
                 problems.push(format!("kafka: {pair:?} is not name=value"));
                 continue;
             };
-            if OURS.contains(&name) {
-                problems.push(format!("kafka: {name} is not for a person to set"));
+            if let Some(why) = why_ours(name) {
+                problems.push(format!("kafka: {name} is not for a person to set: {why}"));
             }
             if !names.insert(name) {
                 problems.push(format!("kafka: {name} is set twice"));
@@ -149,7 +134,7 @@ impl KafkaConfig {
         let secret = self.secrets.iter().filter_map(named);
         let secret = secret.map(|(name, _)| (name, "x".to_owned()));
         let all = plain.chain(secret);
-        let all = all.filter(|(name, _)| !name.is_empty() && !OURS.contains(&name.as_str()));
+        let all = all.filter(|(name, _)| !name.is_empty() && why_ours(name).is_none());
         all.filter_map(|(name, value)| property_problem(&name, &value))
             .collect()
     }

@@ -25,6 +25,7 @@ mod inspect;
 mod loss;
 mod murmur;
 mod open;
+mod own;
 mod producer;
 mod session;
 mod settings;

@@ -17,6 +17,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 
+use super::own::Own as _;
 use crate::config::KafkaConfig;
 use crate::files::read_secret;
 
@@ -81,13 +82,13 @@ impl Access {
             client.set(name, value);
         }
         client
-            .set("bootstrap.servers", &self.servers)
-            .set("client.id", name)
+            .own("bootstrap.servers", &self.servers)
+            .own("client.id", name)
             // A look at a missing topic must not make it, with whatever the broker's defaults are.
-            .set("allow.auto.create.topics", "false")
-            .set("socket.keepalive.enable", "true")
+            .own("allow.auto.create.topics", "false")
+            .own("socket.keepalive.enable", "true")
             // A broker that is back is met again within a second.
-            .set("reconnect.backoff.max.ms", "1000")
+            .own("reconnect.backoff.max.ms", "1000")
             // The lines that tell of lost connections are wanted: see `Told::wear`.
             .set_log_level(RDKafkaLogLevel::Info);
         client
@@ -97,12 +98,12 @@ impl Access {
     pub(super) fn consumer(&self, name: &str, isolation: Isolation) -> ClientConfig {
         let mut client = self.client(name);
         client
-            .set("group.id", name)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("enable.partition.eof", "true")
-            .set(
+            .own("group.id", name)
+            .own("enable.auto.commit", "false")
+            .own("enable.auto.offset.store", "false")
+            .own("auto.offset.reset", "error")
+            .own("enable.partition.eof", "true")
+            .own(
                 "isolation.level",
                 match isolation {
                     Isolation::Committed => "read_committed",
@@ -355,7 +356,7 @@ mod tests {
 
     #[test]
     fn what_this_build_cannot_do_is_told_with_what_it_lacks() {
-        assert_eq!(property_problem("socket.keepalive.enable", "true"), None);
+        assert_eq!(property_problem("socket.timeout.ms", "9000"), None);
         let told = property_problem("no.such.thing", "1").unwrap();
         assert!(told.contains("no.such.thing"), "{told}");
         let told = property_problem("security.protocol", "SASL_SSL");

@@ -23,6 +23,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
 use super::client::{Access, Span, Tag, Told, is_purged};
 use super::fault::{Fault, Kind, is_retriable, kind_in_words};
+use super::own::Own as _;
 use super::settings::Compression;
 use crate::config::KafkaConfig;
 
@@ -76,30 +77,30 @@ pub(super) struct Outgoing<'a> {
 pub(super) type Spans = BTreeMap<(u32, i32), Span>;
 
 /// How librdkafka is set up for it.
-fn client(access: &Access, config: &KafkaConfig, manner: &Manner) -> ClientConfig {
+pub(super) fn client(access: &Access, config: &KafkaConfig, manner: &Manner) -> ClientConfig {
     let timeout = config.transaction_timeout();
     // Room for one transaction twice, and for its headers.
     let queue = (config.batch_records_max + 1) * 2;
     let queue_kbytes = (config.batch_bytes_max >> 10) * 4 + 65_536;
     let mut client = access.client(&manner.transactional_id);
     client
-        .set("transactional.id", &manner.transactional_id)
-        .set("transaction.timeout.ms", timeout.as_millis().to_string())
-        .set("acks", "all")
-        .set("enable.idempotence", "true")
-        .set(
+        .own("transactional.id", &manner.transactional_id)
+        .own("transaction.timeout.ms", timeout.as_millis().to_string())
+        .own("acks", "all")
+        .own("enable.idempotence", "true")
+        .own(
             "max.in.flight.requests.per.connection",
             config.max_in_flight.to_string(),
         )
-        .set("compression.codec", manner.compression.codec())
-        .set("linger.ms", "2")
-        .set("batch.size", manner.batch_bytes.to_string())
-        .set(
+        .own("compression.codec", manner.compression.codec())
+        .own("linger.ms", "2")
+        .own("batch.size", manner.batch_bytes.to_string())
+        .own(
             "batch.num.messages",
             if manner.is_singly { "1" } else { "10000" },
         )
-        .set("queue.buffering.max.messages", queue.to_string())
-        .set("queue.buffering.max.kbytes", queue_kbytes.to_string());
+        .own("queue.buffering.max.messages", queue.to_string())
+        .own("queue.buffering.max.kbytes", queue_kbytes.to_string());
     client
 }
 

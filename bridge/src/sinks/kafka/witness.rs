@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::cursor::Name;
 use super::fault::Fault;
+use super::own::Own as _;
 
 /// Partitions that are read at once.
 const AT_ONCE: usize = 32;
@@ -50,10 +51,10 @@ pub(super) enum Sight {
 /// How a reader is set up for it.
 pub(super) fn reader(mut client: ClientConfig) -> ClientConfig {
     client
-        .set("queued.min.messages", "1")
+        .own("queued.min.messages", "1")
         // By default a reader that has enough fetches nothing for a second, wherever it is sent meanwhile.
-        .set("fetch.queue.backoff.ms", "10")
-        .set("fetch.message.max.bytes", "65536");
+        .own("fetch.queue.backoff.ms", "10")
+        .own("fetch.message.max.bytes", "65536");
     client
 }
 
