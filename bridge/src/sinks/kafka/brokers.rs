@@ -3,7 +3,11 @@
 //! Holds: looking changes nothing. A topic is made only by `make`, with its replication named, never
 //! by a broker's defaults. Every question has a time limit; what a broker will not tell us (we may
 //! not ask for configurations everywhere) is `None`, not a failure.
+//!
+//! Why two clients: nobody hears what an admin client complains of. So a producer that sends nothing asks
+//! all that it can, and says why it has no connection; the other one is made where a broker has answered.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -12,21 +16,19 @@ use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::client::{Access, Told};
 use super::fault::{Fault, Kind};
 use super::fleeting::Fleeting;
+use super::producer::listen;
 
 /// For one question.
 const ANSWER: Duration = Duration::from_secs(5);
 
 /// For settings: what cannot be told is unknown, and nobody waits for it for long.
 const SETTINGS: Duration = Duration::from_secs(2);
-
-/// For a client to say why it has no connection.
-const COMPLAINT: Duration = Duration::from_secs(2);
-const LISTEN: Duration = Duration::from_millis(100);
 
 /// For a new topic to have leaders everywhere.
 const SPREAD: Duration = Duration::from_secs(10);
@@ -36,7 +38,8 @@ pub(super) type Configs = BTreeMap<String, String>;
 
 /// Asks brokers.
 pub(super) struct Brokers {
-    admin: Fleeting<AdminClient<Told>>,
+    asks: Fleeting<BaseProducer<Told>>,
+    admin: OnceCell<Fleeting<AdminClient<Told>>>,
     access: Access,
 }
 
@@ -95,12 +98,13 @@ impl TopicShape {
 impl Brokers {
     /// Sets up; asks nothing yet.
     pub(super) fn new(access: &Access) -> Result<Self, Fault> {
-        let admin = access
-            .client("formspool-admin")
+        let asks = access
+            .client("formspool-asks")
             .create_with_context(Told::default());
-        let admin = admin.map_err(|error| Fault::of("set up the admin client", &error))?;
+        let asks = asks.map_err(|error| Fault::of("set up a client", &error))?;
         Ok(Self {
-            admin: Fleeting::new(admin),
+            asks: Fleeting::new(asks),
+            admin: OnceCell::new(),
             access: access.clone(),
         })
     }
@@ -108,11 +112,7 @@ impl Brokers {
     /// The ids of all brokers; also tells whether any answers.
     pub(super) fn ids(&self) -> Result<Vec<i32>, Fault> {
         // The internal topic is as good as any to ask about, and a list of all topics can be long.
-        let metadata = self
-            .admin
-            .inner()
-            .fetch_metadata(Some("__transaction_state"), ANSWER);
-        let metadata = metadata.map_err(|error| self.fault("ask for the brokers", &error))?;
+        let metadata = self.metadata("ask for the brokers", "__transaction_state")?;
         Ok(metadata
             .brokers()
             .iter()
@@ -122,14 +122,13 @@ impl Brokers {
 
     /// Kafka's own id of its cluster.
     pub(super) fn cluster_id(&self) -> Option<String> {
-        self.admin.inner().fetch_cluster_id(ANSWER)
+        self.asks.client().fetch_cluster_id(ANSWER)
     }
 
     /// A topic, `None` if there is none.
     pub(super) fn topic(&self, name: &str) -> Result<Option<TopicShape>, Fault> {
         let doing = || format!("look at topic {name}");
-        let metadata = self.admin.inner().fetch_metadata(Some(name), ANSWER);
-        let metadata = metadata.map_err(|error| self.fault(&doing(), &error))?;
+        let metadata = self.metadata(&doing(), name)?;
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
@@ -170,7 +169,8 @@ impl Brokers {
             return None;
         }
         let options = AdminOptions::new().request_timeout(Some(SETTINGS));
-        let answer = block_on(self.admin.describe_configs([of], &options), ANSWER);
+        let admin = self.admin().ok()?;
+        let answer = block_on(admin.describe_configs([of], &options), ANSWER);
         if answer.as_ref().is_none_or(Result::is_err) {
             self.access.mute.set();
         }
@@ -202,12 +202,10 @@ impl Brokers {
         let options = AdminOptions::new()
             .request_timeout(Some(ANSWER))
             .operation_timeout(Some(ANSWER));
-        let answer = block_on(
-            self.admin.create_topics([&topic], &options),
-            ANSWER + ANSWER,
-        )
-        .ok_or_else(|| Fault::late(&doing))?
-        .map_err(|error| self.fault(&doing, &error))?;
+        let made = self.admin()?.create_topics([&topic], &options);
+        let answer = block_on(made, ANSWER + ANSWER)
+            .ok_or_else(|| Fault::late(&doing))?
+            .map_err(|error| self.fault(&doing, &error))?;
         for made in answer {
             if let Err((_, code)) = made
                 && code != RDKafkaErrorCode::TopicAlreadyExists
@@ -235,34 +233,35 @@ impl Brokers {
         }
     }
 
-    fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
-        let mut fault = Fault::of(&format!("{doing} at {}", self.access.servers), error);
-        if fault.kind == Kind::Away
-            && let Some(words) = self.complaint()
-        {
-            fault.words = format!("{}: {words}", fault.words);
+    fn admin(&self) -> Result<&AdminClient<Told>, Fault> {
+        if let Some(admin) = self.admin.get() {
+            return Ok(admin);
         }
-        fault
+        let admin = self
+            .access
+            .client("formspool-admin")
+            .create_with_context(Told::default());
+        let admin = admin.map_err(|error| Fault::of("set up the admin client", &error))?;
+        Ok(self.admin.get_or_init(|| Fleeting::new(admin)))
     }
 
-    /// Why there is no connection: an address, a certificate, a password. An admin client has nobody
-    /// hear what it complains of, so another one is asked.
-    fn complaint(&self) -> Option<String> {
-        let client = self.access.client("formspool-why");
-        let asks: BaseProducer<Told> = client.create_with_context(Told::default()).ok()?;
-        // What it answers does not matter: it makes it connect.
-        drop(asks.client().fetch_metadata(None, LISTEN));
-        let deadline = Instant::now() + COMPLAINT;
-        loop {
-            asks.poll(LISTEN);
-            let words = asks.context().words();
+    fn metadata(&self, doing: &str, topic: &str) -> Result<Metadata, Fault> {
+        let asked = self.asks.client().fetch_metadata(Some(topic), ANSWER);
+        asked.map_err(|error| self.fault(doing, &error))
+    }
+
+    /// The fault of an answer; where there is none, with what the client that asks has heard meanwhile: an
+    /// address, a certificate, a password. An outage costs no more than its question.
+    fn fault(&self, doing: &str, error: &KafkaError) -> Fault {
+        let mut fault = Fault::of(&format!("{doing} at {}", self.access.servers), error);
+        if fault.kind == Kind::Away {
+            listen(&self.asks);
+            let words = self.asks.context().words();
             if !words.is_empty() {
-                return Some(words);
-            }
-            if deadline <= Instant::now() {
-                return None;
+                fault.words = format!("{}: {words}", fault.words);
             }
         }
+        fault
     }
 }
 
@@ -290,5 +289,52 @@ fn block_on<T>(answer: impl Future<Output = T>, patience: Duration) -> Option<T>
             return None;
         }
         std::thread::park_timeout(left);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::net::TcpListener;
+
+    use crate::config::KafkaConfig;
+
+    use super::*;
+
+    fn brokers(servers: String) -> Brokers {
+        let access = Access::new(&KafkaConfig::default(), servers).unwrap();
+        Brokers::new(&access).unwrap()
+    }
+
+    #[test]
+    fn brokers_that_do_not_answer_are_asked_by_one_client() {
+        // Connections are made, and nobody ever says a word.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        silent.set_nonblocking(true).unwrap();
+        let brokers = brokers(silent.local_addr().unwrap().to_string());
+        let began = Instant::now();
+        let fault = brokers.ids().unwrap_err();
+        assert_eq!(fault.kind, Kind::Away, "{fault}");
+        assert!(began.elapsed() < ANSWER + Duration::from_secs(1));
+        let mut clients = 0;
+        let end = loop {
+            match silent.accept() {
+                Ok(_) => clients += 1,
+                Err(error) => break error.kind(),
+            }
+        };
+        assert_eq!((clients, end), (1, ErrorKind::WouldBlock));
+    }
+
+    #[test]
+    fn why_there_is_no_connection_is_told_at_every_try() {
+        let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = nobody.local_addr().unwrap().to_string();
+        drop(nobody);
+        for _ in 0..2 {
+            let fault = brokers(address.clone()).ids().unwrap_err();
+            assert_eq!(fault.kind, Kind::Away, "{fault}");
+            assert!(fault.words.contains("refused"), "{fault}");
+        }
     }
 }

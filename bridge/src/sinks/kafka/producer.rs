@@ -129,6 +129,19 @@ pub(super) fn profile(
         .map_err(|error| Fault::of(doing, &error))
 }
 
+/// Reads what has arrived, without waiting: reports, and what librdkafka says.
+pub(super) fn listen(client: &BaseProducer<Told>) {
+    let mut left = client.in_flight_count();
+    while left > 0 {
+        client.poll(Duration::ZERO);
+        let now = client.in_flight_count();
+        if now >= left {
+            return;
+        }
+        left = now;
+    }
+}
+
 impl TxProducer {
     /// Makes a producer and fences every older one with its id. When it returns, what they had under
     /// way is committed or aborted, for good.
@@ -237,15 +250,7 @@ impl TxProducer {
 
     /// Reads reports without waiting.
     pub(super) fn listen(&self) {
-        let mut left = self.inner.in_flight_count();
-        while left > 0 {
-            self.inner.poll(Duration::ZERO);
-            let now = self.inner.in_flight_count();
-            if now >= left {
-                return;
-            }
-            left = now;
-        }
+        listen(&self.inner);
     }
 
     /// Waits until everything that was sent has its report, and returns where it lies.
