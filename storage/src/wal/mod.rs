@@ -20,6 +20,7 @@ mod directory;
 mod entry;
 mod footer;
 mod format;
+mod handle;
 mod hardstate;
 mod inspect;
 mod kept;
@@ -39,12 +40,12 @@ mod segment;
 #[cfg(feature = "testing")]
 mod stepped;
 mod survey;
+mod told;
 mod writer;
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, MutexGuard};
 
 pub use damage::{Damage, Floor};
 pub use entry::{
@@ -60,15 +61,14 @@ pub use stepped::Stepper;
 
 use self::batch::NewFloor;
 use self::cache::cost;
-use self::core::Core;
-use self::queue::{Call, Needs, Reply};
+use self::handle::Handle;
+use self::queue::Needs;
 use self::record::{PAYLOAD_LEN_MAX, Record};
 use crate::command::Policy;
 use crate::config::WalConfig;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::ids::{Index, LogId};
-use crate::metrics::WalMetrics;
 
 /// Told once, in the order of the calls, what became of a call. Called on a thread of the log: it
 /// must not block, and must not call the log's `append`, which may wait for that thread.
@@ -78,15 +78,6 @@ pub type Done = Box<dyn FnOnce(Result<(), Error>) + Send>;
 #[derive(Clone)]
 pub struct Wal {
     handle: Arc<Handle>,
-}
-
-struct Handle {
-    core: Arc<Core>,
-    /// The writer, the preparer, the scrubber: in the order in which they end.
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// In a simulation the writer is here, not on a thread.
-    #[cfg(feature = "testing")]
-    stepped: Option<stepped::Shared>,
 }
 
 impl Wal {
@@ -247,45 +238,6 @@ impl Wal {
         }
     }
 
-    /// The last vote.
-    pub fn vote(&self) -> Option<Vote> {
-        self.marks().vote
-    }
-
-    /// The last known commit.
-    pub fn committed(&self) -> Option<LogId> {
-        self.marks().committed
-    }
-
-    /// The oldest entry.
-    pub fn first(&self) -> Option<Index> {
-        self.handle.core.state().head.first
-    }
-
-    /// The newest entry; what was purged last if there is none.
-    pub fn last(&self) -> Option<LogId> {
-        self.marks().last
-    }
-
-    /// What was purged last.
-    pub fn purged(&self) -> Option<LogId> {
-        self.marks().purged
-    }
-
-    fn marks(&self) -> Marks {
-        self.handle.core.state().head.marks
-    }
-
-    /// Which log this is: thrown when it was made.
-    pub fn uuid(&self) -> [u8; 16] {
-        self.handle.core.uuid
-    }
-
-    /// How durable an acknowledged entry is.
-    pub fn policy(&self) -> Policy {
-        self.handle.core.state().policy
-    }
-
     /// Sets the policy, from the next batch on. What an older one left unsynced is synced as soon
     /// as the new one asks for it.
     pub fn set_policy(&self, policy: Policy) {
@@ -293,41 +245,6 @@ impl Wal {
         let mut state = core.state();
         state.policy = policy;
         core.wake(state);
-    }
-
-    /// Whether it still takes entries.
-    pub fn health(&self) -> Health {
-        let core = &self.handle.core;
-        if let Some(reason) = core.poison.reason() {
-            return Health::Poisoned(reason.to_string());
-        }
-        core.pool.shortage().map_or(Health::Ok, Health::Full)
-    }
-
-    /// How batches reach the disk under `always`.
-    pub fn write_mode(&self) -> WriteMode {
-        self.handle.core.mode()
-    }
-
-    /// What was found that is not as it was written: at open, by reads and by the scrubber.
-    pub fn findings(&self) -> Vec<Damage> {
-        self.handle.core.state().findings.clone()
-    }
-
-    /// Entries that were durable and cannot be read, in ranges; [`Self::repair`] fills them.
-    pub fn lost(&self) -> Vec<RangeInclusive<Index>> {
-        self.handle.core.state().chart.lost()
-    }
-
-    /// How many those are.
-    pub fn holes(&self) -> u64 {
-        let lens = self.lost().into_iter();
-        lens.map(|range| range.end().0 - range.start().0 + 1).sum()
-    }
-
-    /// The amnesia floor, if this node has one.
-    pub fn floor(&self) -> Option<Floor> {
-        self.handle.core.state().floor
     }
 
     /// Sets the amnesia floor, or takes it away: durable when `done` says so.
@@ -345,47 +262,9 @@ impl Wal {
         self.push(state, std::iter::empty(), needs);
     }
 
-    /// How far the scrubber has come.
-    pub fn scrubbed(&self) -> ScrubReport {
-        self.handle.core.scrub.report()
-    }
-
     /// Calls `hook` once, with the reason, when the log stops for good; at once if it has.
     pub fn on_poison(&self, hook: Box<dyn FnOnce(&str) + Send>) {
         self.handle.core.poison.on_set(hook);
-    }
-
-    /// How much was written since the entry at `index`, and at most what lies between two points of
-    /// the chart (64 KiB) and the entry's own batch more.
-    pub fn bytes_behind(&self, index: Index) -> u64 {
-        let state = self.handle.core.state();
-        let from = state.chart.locate(index).map(|(point, _)| point);
-        let segments = state.segments.iter().map(|known| known.info);
-        segments
-            .map(|segment| match from {
-                Some(from) if segment.id < from.segment => 0,
-                Some(from) if segment.id == from.segment => {
-                    segment.bytes.saturating_sub(from.offset)
-                }
-                _ => segment.bytes,
-            })
-            .sum()
-    }
-
-    /// The files, oldest first.
-    pub fn segments(&self) -> Vec<SegmentInfo> {
-        self.handle
-            .core
-            .state()
-            .segments
-            .iter()
-            .map(|known| known.info)
-            .collect()
-    }
-
-    /// Its numbers.
-    pub fn metrics(&self) -> &WalMetrics {
-        &self.handle.core.metrics
     }
 
     /// For who is about to block until an answer comes: where a simulation drives the writer, it takes
@@ -411,71 +290,11 @@ impl Wal {
     }
 }
 
-impl Handle {
-    fn keep(&self, thread: Option<JoinHandle<()>>) {
-        if let Some(thread) = thread {
-            self.core.own(thread.thread().id());
-            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-            threads.push(thread);
-        }
-    }
-
-    fn end(&self) {
-        let mut state = self.core.state();
-        state.is_closing = true;
-        self.core.wake(state);
-        self.core.pool.close();
-        self.core.scrub.close();
-        #[cfg(feature = "testing")]
-        if let Some(stepped) = &self.stepped {
-            stepped::run_dry(stepped);
-        }
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        // The last handle may be dropped by a `done`, on one of the log's own threads: then the
-        // threads end by themselves.
-        let is_own = self.core.is_own_thread();
-        for thread in threads {
-            if !is_own && thread.join().is_err() {
-                self.core.poison.set("a thread of the log panicked");
-            }
-        }
-        // Nothing is written any more: a handle that somebody still reads with keeps nobody out.
-        let mut lock = self
-            .core
-            .lock
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *lock = None;
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
-
 impl std::fmt::Debug for Wal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Wal")
             .field("marks", &self.marks())
             .finish_non_exhaustive()
-    }
-}
-
-impl Needs {
-    fn of(done: Done) -> Self {
-        Self {
-            call: Call {
-                reply: Reply::new(done),
-                is_refused: false,
-            },
-            must_sync: false,
-            floor: None,
-            stamp_end: 0,
-            cost: 0,
-        }
     }
 }
 

@@ -60,6 +60,21 @@ pub(super) struct Needs {
     pub(super) cost: usize,
 }
 
+impl Needs {
+    pub(super) fn of(done: Done) -> Self {
+        Self {
+            call: Call {
+                reply: Reply::new(done),
+                is_refused: false,
+            },
+            must_sync: false,
+            floor: None,
+            stamp_end: 0,
+            cost: 0,
+        }
+    }
+}
+
 /// Batches in order. What the writer holds still counts, until it is answered.
 #[derive(Default)]
 pub(super) struct Queue {

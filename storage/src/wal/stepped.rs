@@ -7,9 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
+use super::Wal;
 use super::answers::Answerer;
+use super::handle::Handle;
 use super::writer::{Line, Writer};
-use super::{Handle, Wal};
 
 /// `None`: it has ended.
 pub(super) type Shared = Arc<Mutex<Option<Line>>>;
