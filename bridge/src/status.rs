@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::record::{Lane, Position};
 
@@ -70,22 +71,28 @@ pub struct LaneStatus {
 /// Where a sink writes what people should see of its destination. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Notes {
-    told: Arc<Mutex<Option<Arc<serde_json::Value>>>>,
+    told: Arc<watch::Sender<Option<Arc<serde_json::Value>>>>,
 }
 
 impl Notes {
     /// Tells this from now on, in place of what was told before.
     pub fn set(&self, told: serde_json::Value) {
-        *self.lock() = Some(Arc::new(told));
+        self.told.send_replace(Some(Arc::new(told)));
     }
 
     /// What is told now.
     pub fn get(&self) -> Option<Arc<serde_json::Value>> {
-        self.lock().clone()
+        self.told.borrow().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<serde_json::Value>>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Waits until such a thing is told; for ever, if it never is.
+    #[cfg(feature = "testing")]
+    pub(crate) async fn until(&self, mut is_so: impl FnMut(&serde_json::Value) -> bool) {
+        let mut told = self.told.subscribe();
+        let is_told =
+            |told: &Option<Arc<serde_json::Value>>| told.as_deref().is_some_and(&mut is_so);
+        // It ends with the sender, which is here.
+        drop(told.wait_for(is_told).await);
     }
 }
 

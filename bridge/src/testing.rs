@@ -11,6 +11,7 @@ mod files;
 mod sink;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -76,6 +77,15 @@ pub fn telling_sink_of(sinks: &Sinks, spec: &SinkSpec, life: &Life) -> (Box<dyn 
     let notes = Notes::default();
     let sink = kind.make(life, &spec.settings, &notes);
     (sink.unwrap_or_else(|why| panic!("{why}")), notes)
+}
+
+/// Waits until a sink tells such a thing of its destination.
+///
+/// # Panics
+/// Where it has not within a minute.
+pub async fn until_told(notes: &Notes, is_so: impl FnMut(&serde_json::Value) -> bool) {
+    let told = tokio::time::timeout(Duration::from_mins(1), notes.until(is_so)).await;
+    assert!(told.is_ok(), "it never came to it: {:?}", notes.get());
 }
 
 /// The `seq`th record of `form`, at entry `seq`, with `body`.

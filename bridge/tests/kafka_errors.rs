@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge::testing::{record, telling_sink_of};
+use bridge::testing::{record, telling_sink_of, until_told};
 use bridge::{
     Batch, Cause, CsvConfig, Delivery, KafkaConfig, Lane, Life, Metrics, Notes, Opening, OsFiles,
     Record, Sink, SinkError, SinkSpec, Sinks,
@@ -202,12 +202,7 @@ async fn a_lost_connection_around_the_commit_costs_the_epoch() {
     assert!(matches!(second, Delivery::Taken { .. }), "{second:?}");
     let third = sink.deliver(batch(7..=9)).await;
     assert!(matches!(third, Delivery::Taken { .. }), "{third:?}");
-    let waited = tokio::time::timeout(Duration::from_secs(10), async {
-        while epochs() != Some(2) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    });
-    assert!(waited.await.is_ok(), "a new epoch: {:?}", epochs());
+    until_told(&notes, |told| told["epochs"] == 2).await;
 }
 
 #[tokio::test]

@@ -274,7 +274,7 @@ impl World {
         (topic.error().is_none() && count > 0).then_some(count)
     }
 
-    /// Waits for it.
+    /// Waits for something that brokers do: they tell nobody, so they are asked again and again.
     pub(crate) async fn until(&self, is_so: impl Fn() -> bool) {
         let looks = async {
             while !is_so() {

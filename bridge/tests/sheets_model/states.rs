@@ -18,6 +18,9 @@ use super::calm::{Calm, Fate, refusal};
 use super::google::Book;
 use bridge::testing::sheets::{Api, Cell, Fault};
 
+/// Longer than any wait between two tries: what has not happened by then never does.
+const EVER: Duration = Duration::from_mins(30);
+
 /// One form, one task, one Google.
 pub(crate) struct World {
     calm: Calm,
@@ -84,15 +87,21 @@ impl World {
         self.bridge.status().await.remove(0).lanes.remove(0)
     }
 
+    /// Time is paused: it passes only where all else waits, so looking often is looking at everything.
     async fn until(&self, what: &str, is_so: impl Fn(&LaneStatus) -> bool) -> LaneStatus {
-        for _ in 0..20_000 {
-            let lane = self.lane().await;
-            if is_so(&lane) {
-                return lane;
+        let reached = async {
+            loop {
+                let lane = self.lane().await;
+                if is_so(&lane) {
+                    return lane;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
-            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        match tokio::time::timeout(EVER, reached).await {
+            Ok(lane) => lane,
+            Err(late) => panic!("{what}: {late}; {:#?}", self.lane().await),
         }
-        panic!("{what} never came: {:#?}", self.lane().await);
     }
 
     pub(crate) async fn until_delivered(&self) -> LaneStatus {
@@ -281,7 +290,9 @@ async fn a_full_spreadsheet_without_a_spare_waits_and_says_what_to_do() {
     let world = world(&calm, &config(), &json!({}));
     for seq in 1..=22 {
         world.push(seq..=seq);
-        tokio::time::sleep(Duration::from_secs(3)).await;
+        // One after the other, as long as there is room.
+        let is_over = |lane: &LaneStatus| lane.lag_records == 0 || state(lane) == "full";
+        world.until("taken, or full", is_over).await;
     }
     let lane = world.until("full", |lane| state(lane) == "full").await;
     assert_eq!(lane.state, LaneState::Retrying);

@@ -1,6 +1,6 @@
 //! What Kafka has forgotten stops the task, with the reason.
 
-use bridge::testing::drive;
+use bridge::testing::{drive, until_told};
 use bridge::{Delivery, KafkaConfig, Opening, Record, Sink, SinkError};
 use rdkafka::producer::Producer as _;
 use serde_json::{Value, json};
@@ -141,11 +141,10 @@ pub(crate) async fn a_topic_that_is_made_again_behind_a_session_stops_it(world: 
 pub(crate) async fn what_a_session_does_not_notice_an_audit_does(world: &World) {
     let (mut sink, notes) = sink_and_notes(&world.config(), "audited", 5, &settings("audited"));
     drive(&mut *sink, &records(5), 5).await;
-    let sees_it = || {
-        let told = notes.get().map(|told| told["audit"].to_string());
-        told.is_some_and(|told| told.contains("audited.f"))
-    };
-    world.until(sees_it).await;
+    until_told(&notes, |told| {
+        told["audit"].to_string().contains("audited.f")
+    })
+    .await;
     world.delete("audited.f").await;
     world.make("audited.f", 1, &[]).await;
     fill(world, "audited.f", 20);

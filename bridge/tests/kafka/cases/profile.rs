@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bridge::testing::drive;
+use bridge::testing::{drive, until_told};
 use bridge::{KafkaConfig, KafkaTask, Level, Record, kafka_audit, kafka_read, kafka_spans};
 use rdkafka::admin::ResourceSpecifier;
 use serde_json::{Value, json};
@@ -49,12 +49,7 @@ pub(crate) async fn three_brokers_keep_the_durability_table(_: &World) {
     assert_eq!(world.read("profile.f").len(), 20);
     brokers_and_topics(&world).await;
     client_and_audit(&config, &settings);
-    let told = || {
-        notes
-            .get()
-            .is_some_and(|told| told["audit"]["findings"].is_array())
-    };
-    world.until(told).await;
+    until_told(&notes, |told| told["audit"]["findings"].is_array()).await;
 }
 
 async fn brokers_and_topics(world: &World) {
