@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     Hang,
     /// The batch is under way for `delay_ms`, in the way of others.
     Work,
+    /// People do `before` when the call has arrived, and `after` when it is done and not answered.
+    Edit,
     /// 429, whatever the quota says.
     Throttle,
     /// The caller's tokens end now: 401.
@@ -68,6 +70,11 @@ pub(crate) struct Fault {
     /// Instead of Google's usual words for that status.
     #[serde(default)]
     pub(crate) message: Option<String>,
+    /// Deeds of people in that spreadsheet; what is not possible at that moment is not done.
+    #[serde(default)]
+    pub(crate) before: Vec<Value>,
+    #[serde(default)]
+    pub(crate) after: Vec<Value>,
     /// `details[].reason` of the error.
     #[serde(default)]
     pub(crate) reason: Option<String>,

@@ -474,6 +474,16 @@ def faults(fake):
         time.sleep(0.05)
     same(int(at_now()[6:]) - int(before[6:]), 1, "a zombie has arrived, once")
     fake.ask("DELETE", "/faults")
+    there = {"do": "move_columns", "tab": "Sheet1", "from": 0, "to": 2}
+    back = {"do": "move_columns", "tab": "Sheet1", "from": 1, "to": 0}
+    fake.fault(kind="edit", next=1, before=[there], after=[back])
+    before = at_now()
+    error(step(), 400, "Invalid requests")
+    same(at_now(), before, "a person moved a column between its arrival and its doing")
+    fake.fault(kind="edit", next=1, after=[there])
+    step().execute()
+    same(values(client, book, "Sheet1!A1:C1")[0][:2], [COLUMNS[1], COLUMNS[0]], "a person did before its answer")
+    fake.human(book, **back)
     fake.fault(kind="answer", status=408, next=1)
     try:
         step().execute()

@@ -16,6 +16,7 @@ use tokio::time::sleep;
 
 use crate::batch::Caller;
 use crate::clock;
+use crate::control::human;
 use crate::error::{self, Answer};
 use crate::faults::{Fault, Kind};
 use crate::quota::{Class, Exceeded};
@@ -125,6 +126,7 @@ async fn token(fake: &Fake, call: &Call, end: &mut CallEnd) -> Answer {
         Kind::Hang => Answer::Never,
         Kind::Drop | Kind::ApplyThenDrop | Kind::Zombie => Answer::Gone,
         Kind::Truncate => Answer::Cut(serde_json::json!({"access_token": "ya29.cut-off"})),
+        Kind::Edit => give(),
         Kind::Answer | Kind::ApplyThenAnswer | Kind::Throttle | Kind::Expire => spoilt(&fault),
     }
 }
@@ -355,6 +357,13 @@ async fn under(fake: Arc<Fake>, mut task: Task, fault: Option<Fault>) -> Answer 
         Kind::Work => {
             task.work_ms = Some(fault.delay_ms);
             whole(&fake, task).await
+        }
+        Kind::Edit => {
+            let spreadsheet = task.spreadsheet.clone();
+            human::edits(&fake, &spreadsheet, &fault.before);
+            let answer = whole(&fake, task).await;
+            human::edits(&fake, &spreadsheet, &fault.after);
+            answer
         }
     }
 }

@@ -163,6 +163,14 @@ fn one() -> usize {
 
 const OWNER: &str = "owner@example.com";
 
+/// Does all deeds that are possible.
+pub(crate) fn edits(fake: &Fake, id: &str, deeds: &[Value]) {
+    for deed in deeds {
+        // What is not possible at that moment was no edit.
+        does(fake, id, deed).ok();
+    }
+}
+
 /// Does one deed; answers the new version.
 pub(super) fn does(fake: &Fake, id: &str, body: &Value) -> anyhow::Result<Value> {
     let name = body.get("do").and_then(Value::as_str).unwrap_or_default();

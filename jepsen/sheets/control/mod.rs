@@ -1,6 +1,6 @@
 //! The control port: spreadsheets, switches, faults, people, the journal, and a page to watch.
 
-mod human;
+pub(crate) mod human;
 mod page;
 
 use std::collections::HashMap;

@@ -6,22 +6,22 @@
 //! and stands there still. Each fault must have bitten, or the run proves nothing.
 
 pub(crate) mod book;
+mod fault;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::checker::findings::Kind;
-use crate::nemesis;
 use crate::report::Report;
 use crate::workload::Options;
 use crate::workload::desk::Desk;
 use crate::workload::trio::Trio;
 use book::{Book, TASK};
+use fault::{FAULTS, Fault, People};
 
 const DISCOVERY: &str =
     "target/peers/google/googleapiclient/discovery_cache/documents/sheets.v4.json";
@@ -48,11 +48,7 @@ impl Plan {
     pub(crate) fn short(fault: &str, switches: Option<&str>) -> Self {
         Self {
             faults: vec![fault.to_owned()],
-            fake: Fake {
-                program: None,
-                discovery: DISCOVERY.into(),
-                switches: switches.map(str::to_owned),
-            },
+            fake: Fake::beside(switches),
             seconds_each: 8,
             connections: 6,
         }
@@ -73,104 +69,16 @@ pub(crate) struct Fake {
     pub(crate) switches: Option<String>,
 }
 
-/// What happens at Google, or to the leader.
-struct Fault {
-    name: &'static str,
-    /// Of the calls to Google.
-    calls: fn() -> Vec<Value>,
-    node: Option<nemesis::Fault>,
-    /// People edit meanwhile.
-    has_people: bool,
+impl Fake {
+    /// The one beside this.
+    pub(crate) fn beside(switches: Option<&str>) -> Self {
+        Self {
+            program: None,
+            discovery: DISCOVERY.into(),
+            switches: switches.map(str::to_owned),
+        }
+    }
 }
-
-const FAULTS: [Fault; 12] = [
-    Fault {
-        name: "people",
-        calls: Vec::new,
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "reply-lost",
-        calls: || vec![json!({"kind": "apply_then_drop", "percent": 30})],
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "unavailable",
-        calls: || {
-            vec![
-                json!({"kind": "answer", "on": "any", "percent": 20}),
-                json!({"kind": "apply_then_answer", "percent": 20}),
-            ]
-        },
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "truncated",
-        calls: || vec![json!({"kind": "truncate", "on": "any", "percent": 30})],
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "throttled",
-        calls: || vec![json!({"kind": "throttle", "on": "any", "percent": 50})],
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "expired",
-        calls: || vec![json!({"kind": "expire", "on": "any", "percent": 30})],
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "late",
-        calls: || {
-            vec![
-                json!({"kind": "slow", "percent": 20, "delay_ms": 2_000}),
-                json!({"kind": "zombie", "percent": 20, "delay_ms": 1_000}),
-            ]
-        },
-        node: None,
-        has_people: true,
-    },
-    // Later than a request can arrive: nothing but the cursor keeps it out, as long as people leave the
-    // columns where they are.
-    Fault {
-        name: "overdue",
-        calls: || vec![json!({"kind": "zombie", "percent": 60, "delay_ms": 5_000})],
-        node: None,
-        has_people: false,
-    },
-    // Longer under way than its sender waits for it: the next one would meet it. So would people, and
-    // what they do in the same moment no guard sees.
-    Fault {
-        name: "under-way",
-        calls: || vec![json!({"kind": "work", "percent": 60, "delay_ms": 2_200})],
-        node: None,
-        has_people: false,
-    },
-    Fault {
-        name: "page",
-        calls: || vec![json!({"kind": "answer", "status": 408, "percent": 40})],
-        node: None,
-        has_people: true,
-    },
-    Fault {
-        name: "leader-killed",
-        calls: || vec![json!({"kind": "slow", "percent": 50, "delay_ms": 1_000})],
-        node: Some(nemesis::Fault::KillLeader),
-        has_people: true,
-    },
-    Fault {
-        name: "leader-paused",
-        calls: || vec![json!({"kind": "apply_then_drop", "percent": 30})],
-        node: Some(nemesis::Fault::PauseLeader),
-        has_people: true,
-    },
-];
 
 struct Sheets<'a> {
     trio: Trio,
@@ -231,11 +139,13 @@ impl Sheets<'_> {
         };
         let acks = self.trio.fleet.gauge.acks();
         let time = Duration::from_secs(self.plan.seconds_each);
-        let edits = if fault.has_people {
-            self.book.edit_for(time).await?
-        } else {
-            sleep(time).await;
-            0
+        let edits = match fault.people {
+            People::Between => self.book.edit_for(time).await?,
+            People::Within => self.book.edit_within_for(time).await?,
+            People::Away => {
+                sleep(time).await;
+                0
+            }
         };
         let during = self.trio.served_since(acks).await;
         // Where the leader goes, there may be few calls to hurt.
@@ -251,7 +161,7 @@ impl Sheets<'_> {
         let fired = self.book.heal().await?;
         let report = &mut self.trio.run.report;
         report.demand(&format!("receipts during {}", fault.name), during, 1);
-        if fault.has_people {
+        if fault.people != People::Away {
             report.demand(&format!("edits of people during {}", fault.name), edits, 1);
         }
         if must_bite {

@@ -143,6 +143,20 @@ impl Book {
         Ok(edits)
     }
 
+    /// People edit every tab in the midst of requests; answers of how many. Which ones that falls on
+    /// the moment decides.
+    pub(crate) async fn edit_within_for(&mut self, time: Duration) -> anyhow::Result<u64> {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            let before = FORMS.map(|form| deed(form, &mut self.dice));
+            let after = FORMS.map(|form| deed(form, &mut self.dice));
+            let edit = json!({"kind": "edit", "next": 1, "before": before, "after": after});
+            self.google.post("/faults", &edit).await?;
+            sleep(LOOK + Duration::from_millis(self.dice.below(200))).await;
+        }
+        self.hurt().await
+    }
+
     /// What was written stands there; answers how many rows.
     pub(crate) async fn compare(&mut self, findings: &mut Findings) -> anyhow::Result<u64> {
         let mut good = 0;
