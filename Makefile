@@ -84,6 +84,7 @@ test: setup-test lint unit kafka-test mutant-build build ## everything that CI r
 	$(JEPSEN) cluster --faults genesis --births-every 4
 	$(JEPSEN) kafka --net --pause-s 12 --outage-s 12
 	$(JEPSEN) sheets --seconds-each 3
+	$(JEPSEN) crowd
 	$(JEPSEN) mirrors
 	$(JEPSEN) mutants --three --binary $(MUTANT_BINARY)
 	@$(MAKE) --no-print-directory sheets-check

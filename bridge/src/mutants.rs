@@ -36,10 +36,14 @@ pub enum Mutant {
     SheetsNoWait,
     /// Writes columns where they were, wherever people have moved them.
     SheetsNoGuard,
+    /// Lets the first form by name go first to Google, whoever waits.
+    SheetsUnfair,
+    /// Asks Google for a quarter more than the quota.
+    SheetsOverQuota,
 }
 
 /// Every mutant under the name that picks it.
-pub const NAMES: [(&str, Mutant); 15] = [
+pub const NAMES: [(&str, Mutant); 17] = [
     ("csv-skip-cut", Mutant::SkipCut),
     ("csv-double", Mutant::DoubleRow),
     ("csv-drop-row", Mutant::DropRow),
@@ -55,6 +59,8 @@ pub const NAMES: [(&str, Mutant); 15] = [
     ("sheets-blind-retry", Mutant::SheetsBlindRetry),
     ("sheets-no-wait", Mutant::SheetsNoWait),
     ("sheets-no-guard", Mutant::SheetsNoGuard),
+    ("sheets-unfair", Mutant::SheetsUnfair),
+    ("sheets-over-quota", Mutant::SheetsOverQuota),
 ];
 
 #[cfg(feature = "mutants")]

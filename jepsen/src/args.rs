@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::say::Say;
 use crate::workload::mutants::Which;
-use crate::workload::{Options, cluster, full, kafka, mirrors, power, restart, rows, sheets};
+use crate::workload::{
+    Options, cluster, crowd, full, kafka, mirrors, power, restart, rows, sheets,
+};
 
 /// Breaks formspool on purpose and checks what it promised: black box, over HTTP and signals.
 #[derive(Debug, Parser)]
@@ -126,6 +128,8 @@ pub(crate) enum Command {
     Sheets(sheets::Plan),
     /// Log == Kafka == Google Sheets, two tasks on one form, all of them hurt at once.
     Mirrors(mirrors::Plan),
+    /// Hundreds of forms on one credential of a Google Sheets for tests: its quota, and each one's turn.
+    Crowd(crowd::Plan),
     /// Very many rows into a Google Sheets for tests: rate, memory, and each value as it was typed.
     Rows(rows::Plan),
     /// Broken products, each of which must be caught.
@@ -155,6 +159,7 @@ impl Command {
             Self::Crash { .. }
             | Self::Sheets(_)
             | Self::Mirrors(_)
+            | Self::Crowd(_)
             | Self::Rows(_)
             | Self::Power(_)
             | Self::Full(_)

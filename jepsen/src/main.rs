@@ -27,8 +27,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use args::{Cli, Command, Common};
 use report::Report;
 use workload::{
-    Options, clash, clock, cluster, crash, full, hostile, kafka, lines, load, mirrors, mutants,
-    posts, power, restart, retire, rows, sheets, synced,
+    Options, clash, clock, cluster, crash, crowd, full, hostile, kafka, lines, load, mirrors,
+    mutants, posts, power, restart, retire, rows, sheets, synced,
 };
 
 const BROKEN: u8 = 1;
@@ -118,6 +118,7 @@ async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
         Command::Cluster(plan) => Box::pin(cluster::run(options, &plan)).await,
         Command::Sheets(plan) => Box::pin(sheets::run(options, &plan)).await,
         Command::Mirrors(plan) => Box::pin(mirrors::run(options, &plan)).await,
+        Command::Crowd(plan) => Box::pin(crowd::run(options, &plan)).await,
         Command::Rows(plan) => Box::pin(rows::run(options, &plan)).await,
         Command::Kafka(plan) => Box::pin(kafka::run(options, &plan)).await,
         Command::Power(plan) => power::run(options, plan).await,

@@ -93,6 +93,7 @@ async fn told(fake: &Fake, asked: &Asked) -> anyhow::Result<Answer> {
             done(json!({ "up": is_up }))
         }
         ("GET", ["journal"]) => done(journal_page(fake, &asked.query)),
+        ("GET", ["clock"]) => done(json!({"now_ms": clock::now_ms()})),
         ("GET", ["calls"]) => done(calls(fake, &asked.query)),
         ("GET", ["quota"]) => done(fake.world().quota.to_json()),
         _ => Ok(Answer::json(

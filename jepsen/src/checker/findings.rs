@@ -38,6 +38,10 @@ pub(crate) enum Kind {
     Fault,
     /// It was ready later than allowed.
     Slow,
+    /// Somebody was asked more often than is allowed.
+    Quota,
+    /// One waited for more than twice what is its fair share of waiting.
+    Unfair,
     /// It ended by itself, did not start again, or did not stop when told.
     Died,
 }
@@ -71,6 +75,8 @@ impl Kind {
             Self::Outage => "outage",
             Self::Fault => "fault",
             Self::Slow => "slow",
+            Self::Quota => "quota",
+            Self::Unfair => "unfair",
             Self::Died => "died",
         }
     }

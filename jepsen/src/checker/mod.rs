@@ -13,6 +13,7 @@ pub(crate) mod doubled;
 pub(crate) mod findings;
 pub(crate) mod full;
 pub(crate) mod kafka;
+pub(crate) mod line;
 pub(crate) mod lineage;
 pub(crate) mod lost;
 pub(crate) mod order;

@@ -32,6 +32,8 @@ pub(crate) struct Sheet {
     pub(crate) removed: BTreeSet<u64>,
     /// From top to bottom.
     pub(crate) standing: Vec<Line>,
+    /// When each seq first went in, in ms of the Google Sheets' clock.
+    pub(crate) arrived_ms: BTreeMap<u64, u64>,
 }
 
 /// Answers how many stand there as they were written.

@@ -78,8 +78,14 @@ pub(crate) async fn task(
     token: &str,
     name: &str,
 ) -> anyhow::Result<Option<Task>> {
+    let tasks = all(client, token).await?;
+    Ok(tasks.into_iter().find(|task| task.name == name))
+}
+
+/// What one node says of all tasks.
+pub(crate) async fn all(client: &mut Client, token: &str) -> anyhow::Result<Vec<Task>> {
     let status: Status = cluster::get(client, token, "/v1/status").await?;
-    Ok(status.tasks.into_iter().find(|task| task.name == name))
+    Ok(status.tasks)
 }
 
 /// Defines it; the answer tells whether that was taken.

@@ -27,6 +27,7 @@ struct Page {
 
 #[derive(Debug, Deserialize)]
 struct Entry {
+    at_ms: u64,
     appended: Vec<Part>,
     removed: Vec<Part>,
 }
@@ -65,38 +66,76 @@ pub(crate) async fn read(
     spreadsheet: &str,
     title: &str,
 ) -> anyhow::Result<Sheet> {
-    let (mut sheet, mut names, mut after) = (Sheet::default(), Names::new(), 0);
+    let mut sheets = read_all(google, spreadsheet, &[title]).await?;
+    sheets.remove(title).context("no such tab")
+}
+
+/// The same of many tabs, in one reading of the journal. One into which nothing went is not looked at:
+/// it may not be there.
+pub(crate) async fn read_all(
+    google: &mut Google,
+    spreadsheet: &str,
+    titles: &[&str],
+) -> anyhow::Result<BTreeMap<String, Sheet>> {
+    let sheets = titles
+        .iter()
+        .map(|title| ((*title).to_owned(), Sheet::default()));
+    let mut sheets = sheets.collect::<BTreeMap<_, _>>();
+    let (mut names, mut after) = (Names::new(), 0);
     loop {
         let path = format!("/journal?after={after}&spreadsheet={spreadsheet}");
         let page: Page = serde_json::from_value(google.get(&path).await?)?;
-        for entry in page.entries {
-            let is_ours = |part: &&Part| part.title == title;
-            for part in entry.appended.iter().filter(is_ours) {
-                sheet
-                    .written
-                    .extend(lines(&part.columns, &part.rows, &mut names)?);
-            }
-            for part in entry.removed.iter().filter(is_ours) {
-                let gone = lines(&part.columns, &part.rows, &mut names)?;
-                sheet.removed.extend(gone.iter().filter_map(Line::seq));
-            }
+        for entry in &page.entries {
+            take(entry, &mut sheets, &mut names)?;
         }
         if page.next == after {
             break;
         }
         after = page.next;
     }
-    let mut from = 1; // below the header
-    loop {
-        let page = standing(google, (spreadsheet, title), (from, PAGE), &mut names).await?;
-        let (shown, filled) = page;
-        let shown = shown.into_iter().filter(|line| !line.cells.is_empty());
-        sheet.standing.extend(shown);
-        from += PAGE;
-        if from >= filled {
-            return Ok(sheet);
+    let filled = sheets
+        .iter_mut()
+        .filter(|(_, sheet)| !sheet.written.is_empty());
+    for (title, sheet) in filled {
+        let mut from = 1; // below the header
+        loop {
+            let page = standing(google, (spreadsheet, title), (from, PAGE), &mut names).await?;
+            let (shown, filled) = page;
+            let shown = shown.into_iter().filter(|line| !line.cells.is_empty());
+            sheet.standing.extend(shown);
+            from += PAGE;
+            if from >= filled {
+                break;
+            }
         }
     }
+    Ok(sheets)
+}
+
+/// What came and went with one entry of the journal.
+fn take(
+    entry: &Entry,
+    sheets: &mut BTreeMap<String, Sheet>,
+    names: &mut Names,
+) -> anyhow::Result<()> {
+    for part in &entry.appended {
+        let Some(sheet) = sheets.get_mut(&part.title) else {
+            continue;
+        };
+        let came = lines(&part.columns, &part.rows, names)?;
+        for seq in came.iter().filter_map(Line::seq) {
+            sheet.arrived_ms.entry(seq).or_insert(entry.at_ms);
+        }
+        sheet.written.extend(came);
+    }
+    for part in &entry.removed {
+        let Some(sheet) = sheets.get_mut(&part.title) else {
+            continue;
+        };
+        let gone = lines(&part.columns, &part.rows, names)?;
+        sheet.removed.extend(gone.iter().filter_map(Line::seq));
+    }
+    Ok(())
 }
 
 /// So many rows from the `from`th on as they stand now, and how many there are, with the header.

@@ -5,6 +5,7 @@ pub(crate) mod clash;
 pub(crate) mod clock;
 pub(crate) mod cluster;
 pub(crate) mod crash;
+pub(crate) mod crowd;
 mod desk;
 mod fleet;
 pub(crate) mod full;

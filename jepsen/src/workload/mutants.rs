@@ -4,153 +4,18 @@
 //! a mutant must pass the same workloads first, so that nothing is "caught" that is always
 //! there.
 
+mod list;
+
 use tokio::time::Instant;
 
-use crate::checker::findings::Kind;
 use crate::process::disk::must_be_possible;
 use crate::report::Report;
-use crate::workload::kafka::fault::Fault;
 use crate::workload::kafka::lab::Lab;
-use crate::workload::{Options, clash, crash, forget, kafka, posts, power, sheets, synced, told};
+use crate::workload::{
+    Options, clash, crash, crowd, forget, kafka, posts, power, sheets, synced, told,
+};
+use list::{ALL, Mutant, Short};
 
-/// A workload short enough to be run once a mutant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Short {
-    Crash,
-    Once,
-    Clash,
-    Synced,
-    /// Where disks can be made.
-    Power,
-    /// At a real broker.
-    Kafka(Fault),
-    /// At the Google Sheets of the tests, with its switches.
-    Sheets(&'static str, Option<&'static str>),
-}
-
-struct Mutant {
-    name: &'static str,
-    /// Tried one after the other until one catches it.
-    by: &'static [(Short, &'static [Kind])],
-}
-
-const ALL: [Mutant; 25] = [
-    Mutant {
-        name: "skip-idempotency",
-        by: &[(Short::Once, &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "skip-sync",
-        by: &[(Short::Synced, &[Kind::Unsynced])],
-    },
-    Mutant {
-        name: "csv-skip-cut",
-        by: &[(
-            Short::Crash,
-            &[Kind::Phantom, Kind::Doubled, Kind::Altered, Kind::Lost],
-        )],
-    },
-    Mutant {
-        name: "ack-before-write",
-        by: &[
-            (Short::Crash, &[Kind::Lost]),
-            (Short::Synced, &[Kind::Unsynced]),
-        ],
-    },
-    Mutant {
-        name: "seq-hole",
-        by: &[(Short::Once, &[Kind::Hole])],
-    },
-    Mutant {
-        name: "alter-body",
-        by: &[(Short::Once, &[Kind::Altered])],
-    },
-    Mutant {
-        name: "drop-slot",
-        by: &[(Short::Once, &[Kind::Lost])],
-    },
-    Mutant {
-        name: "show-refused",
-        by: &[(Short::Clash, &[Kind::Phantom])],
-    },
-    Mutant {
-        name: "csv-double",
-        by: &[(Short::Once, &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "csv-drop-row",
-        by: &[(Short::Once, &[Kind::Lost])],
-    },
-    Mutant {
-        name: "csv-reorder",
-        by: &[(Short::Once, &[Kind::Reordered])],
-    },
-    // Again, by what it does: the first shows only that the disk is not told.
-    Mutant {
-        name: "skip-sync",
-        by: &[(Short::Power, &[Kind::Lost])],
-    },
-    Mutant {
-        name: "cursor-not-reread",
-        by: &[
-            (Short::Kafka(Fault::ReplyLost), &[Kind::Doubled]),
-            (Short::Kafka(Fault::NameGone), &[Kind::Doubled]),
-        ],
-    },
-    Mutant {
-        name: "cursor-before-fence",
-        by: &[(Short::Kafka(Fault::Twin), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "cursor-outside",
-        by: &[(Short::Kafka(Fault::KillUnseen), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "own-cursor",
-        by: &[(Short::Kafka(Fault::KillUnseen), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "shared-control",
-        by: &[(
-            Short::Kafka(Fault::TwoTasks),
-            &[Kind::Doubled, Kind::Outage],
-        )],
-    },
-    Mutant {
-        name: "park-late",
-        by: &[(Short::Kafka(Fault::Poison), &[Kind::Lost])],
-    },
-    Mutant {
-        name: "seek-same-life",
-        by: &[(Short::Kafka(Fault::Seek), &[Kind::Lost])],
-    },
-    Mutant {
-        name: "task-reborn",
-        by: &[(Short::Kafka(Fault::Reborn), &[Kind::Lost])],
-    },
-    Mutant {
-        name: "sheets-no-cas",
-        by: &[(Short::Sheets("overdue", None), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "sheets-two-calls",
-        by: &[(Short::Sheets("reply-lost", None), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "sheets-blind-retry",
-        by: &[(Short::Sheets("reply-lost", None), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "sheets-no-wait",
-        by: &[(Short::Sheets("under-way", MERGING), &[Kind::Doubled])],
-    },
-    Mutant {
-        name: "sheets-no-guard",
-        by: &[(Short::Sheets("people", None), &[Kind::Altered])],
-    },
-];
-/// Two requests in one moment do not see each other.
-const MERGING: Option<&str> = Some(r#"{"overlap": "both"}"#);
 /// One of the log, one of the state, one of the sheet.
 const THREE: usize = 3;
 
@@ -170,7 +35,7 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
         .enumerate()
         .filter(|(place, mutant)| match which {
             Which::Three => *place < THREE,
-            Which::All => !mutant.needs_kafka() && !mutant.needs_sheets(),
+            Which::All => mutant.needs_no_other(),
             Which::Sheets => mutant.needs_sheets(),
             Which::Kafka => mutant.needs_kafka(),
             Which::One(name) => mutant.name == name,
@@ -225,7 +90,7 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
                 .push(format!("mutant {} survives: {why:#}", mutant.name));
         } else {
             let by = words.split_once("caught: ").map_or("", |(_, by)| by);
-            report.fact(mutant.title(), by);
+            report.also(mutant.title(), by);
         }
     }
     report.demand("mutants caught", caught, u64::try_from(chosen.len())?);
@@ -257,31 +122,6 @@ async fn hunt(options: &Options, mutant: &Mutant, lab: &mut Option<Lab>) -> anyh
     anyhow::bail!("found only {}", seen.join("; "))
 }
 
-impl Mutant {
-    fn needs_a_disk(&self) -> bool {
-        self.by.iter().all(|(short, _)| *short == Short::Power)
-    }
-
-    fn needs_kafka(&self) -> bool {
-        let mut by = self.by.iter();
-        by.all(|(short, _)| matches!(short, Short::Kafka(_)))
-    }
-
-    fn needs_sheets(&self) -> bool {
-        let mut by = self.by.iter();
-        by.all(|(short, _)| matches!(short, Short::Sheets(..)))
-    }
-
-    /// One is tried twice.
-    fn title(&self) -> &'static str {
-        if self.needs_a_disk() {
-            "skip-sync by a power cut"
-        } else {
-            self.name
-        }
-    }
-}
-
 pub(crate) fn names() -> String {
     ALL.iter()
         .filter(|mutant| !mutant.needs_a_disk())
@@ -291,18 +131,6 @@ pub(crate) fn names() -> String {
 }
 
 impl Short {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::Once => "once",
-            Self::Clash => "clash",
-            Self::Synced => "synced",
-            Self::Power => "power",
-            Self::Kafka(fault) => fault.name(),
-            Self::Sheets(fault, _) => fault,
-        }
-    }
-
     /// Brokers that were started for one are there for the next.
     async fn run(self, options: &Options, lab: &mut Option<Lab>) -> anyhow::Result<Report> {
         match self {
@@ -318,6 +146,7 @@ impl Short {
                 let plan = sheets::Plan::short(fault, switches);
                 Box::pin(sheets::run(options, &plan)).await
             }
+            Self::Crowd => Box::pin(crowd::run(options, &crowd::Plan::short())).await,
             Self::Crash => {
                 let plan = crash::Plan {
                     kills: 5,

@@ -19,6 +19,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use crate::mutants::{self, Mutant};
 use crate::record::{Lane, Position};
 
 /// Of a quota of 12, 11 are used: another program may ask now and then, too.
@@ -88,6 +89,9 @@ impl Line {
     /// Requests a minute.
     fn budget(&self) -> u32 {
         let quota = self.told.map_or(self.quota, |told| told.min(self.quota));
+        if mutants::is(Mutant::SheetsOverQuota) {
+            return quota + quota / 4;
+        }
         (quota - quota.div_ceil(SPARED).min(quota)).max(1)
     }
 
@@ -129,8 +133,11 @@ impl Line {
         while is_open && !self.is_settled && self.used() < self.budget() {
             let waiters = self.waiting.iter().filter(|(_, waiter)| !waiter.is_granted);
             let free = waiters.filter(|(_, waiter)| self.is_free(&waiter.ask));
-            let first =
-                free.min_by_key(|(ticket, waiter)| (waiter.turn, waiter.ask.after, **ticket));
+            let first = if mutants::is(Mutant::SheetsUnfair) {
+                free.min_by_key(|(ticket, waiter)| (waiter.ask.lane.clone(), **ticket))
+            } else {
+                free.min_by_key(|(ticket, waiter)| (waiter.turn, waiter.ask.after, **ticket))
+            };
             let Some(ticket) = first.map(|(ticket, _)| *ticket) else {
                 self.is_settled = true;
                 break;
