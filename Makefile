@@ -157,6 +157,7 @@ mutants: mutant-build build ## break the product in every way we know; each must
 	$(JEPSEN) mutants --all --binary $(MUTANT_BINARY)
 	$(JEPSEN) mutants --kafka --binary $(MUTANT_BINARY)
 	$(JEPSEN) mutants --sheets --binary $(MUTANT_BINARY)
+	$(JEPSEN) mutants --mirrors --binary $(MUTANT_BINARY)
 
 memory: build ## a million submissions over a thousand connections under 256 MiB
 	$(JEPSEN) load --connections 1000 --count 1000000 --rss-max-mib 256

@@ -134,16 +134,19 @@ pub(crate) enum Command {
     Rows(rows::Plan),
     /// Broken products, each of which must be caught.
     Mutants {
-        #[arg(long, conflicts_with_all = ["all", "kafka", "sheets", "name"])]
+        #[arg(long, conflicts_with_all = ["all", "kafka", "sheets", "mirrors", "name"])]
         three: bool,
-        #[arg(long, conflicts_with_all = ["kafka", "sheets", "name"])]
+        #[arg(long, conflicts_with_all = ["kafka", "sheets", "mirrors", "name"])]
         all: bool,
         /// Those that only a real broker can show.
-        #[arg(long, conflicts_with_all = ["sheets", "name"])]
+        #[arg(long, conflicts_with_all = ["sheets", "mirrors", "name"])]
         kafka: bool,
         /// Those that only a Google Sheets can show.
-        #[arg(long, conflicts_with = "name")]
+        #[arg(long, conflicts_with_all = ["mirrors", "name"])]
         sheets: bool,
+        /// Those that show where log, Kafka and Google Sheets are compared.
+        #[arg(long, conflicts_with = "name")]
+        mirrors: bool,
         /// One mutant.
         #[arg(long)]
         name: Option<String>,
@@ -177,14 +180,10 @@ impl Command {
     }
 
     /// Which mutants are meant; three, where nothing is said.
-    pub(crate) fn which((all, kafka, sheets): (bool, bool, bool), name: Option<String>) -> Which {
-        match (all, kafka, sheets, name) {
-            (_, _, _, Some(name)) => Which::One(name),
-            (true, _, _, None) => Which::All,
-            (false, true, _, None) => Which::Kafka,
-            (false, false, true, None) => Which::Sheets,
-            (false, false, false, None) => Which::Three,
-        }
+    pub(crate) fn which(chosen: [(bool, Which); 4], name: Option<String>) -> Which {
+        let mut chosen = chosen.into_iter();
+        let chosen = chosen.find_map(|(is_meant, which)| is_meant.then_some(which));
+        name.map(Which::One).or(chosen).unwrap_or(Which::Three)
     }
 }
 

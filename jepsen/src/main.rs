@@ -26,6 +26,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use args::{Cli, Command, Common};
 use report::Report;
+use workload::mutants::Which;
 use workload::{
     Options, clash, clock, cluster, crash, crowd, full, hostile, kafka, lines, load, mirrors,
     mutants, posts, power, restart, retire, rows, sheets, synced,
@@ -153,9 +154,16 @@ async fn drive(command: Command, options: &Options) -> anyhow::Result<Report> {
             all,
             kafka,
             sheets,
+            mirrors,
             name,
         } => {
-            let which = Command::which((all, kafka, sheets), name);
+            let chosen = [
+                (all, Which::All),
+                (kafka, Which::Kafka),
+                (sheets, Which::Sheets),
+                (mirrors, Which::Mirrors),
+            ];
+            let which = Command::which(chosen, name);
             mutants::run(options, &which).await
         }
     }

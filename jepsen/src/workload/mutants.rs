@@ -12,7 +12,7 @@ use crate::process::disk::must_be_possible;
 use crate::report::Report;
 use crate::workload::kafka::lab::Lab;
 use crate::workload::{
-    Options, clash, crash, crowd, forget, kafka, posts, power, sheets, synced, told,
+    Options, clash, crash, crowd, forget, kafka, mirrors, posts, power, sheets, synced, told,
 };
 use list::{ALL, Mutant, Short};
 
@@ -22,10 +22,12 @@ const THREE: usize = 3;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     Three,
-    /// But those of Kafka and of Google Sheets.
+    /// But those of Kafka, of Google Sheets and of both at once.
     All,
     Kafka,
     Sheets,
+    /// Again, where everything is hurt at once.
+    Mirrors,
     One(String),
 }
 
@@ -37,6 +39,7 @@ pub(crate) async fn run(options: &Options, which: &Which) -> anyhow::Result<Repo
             Which::Three => *place < THREE,
             Which::All => mutant.needs_no_other(),
             Which::Sheets => mutant.needs_sheets(),
+            Which::Mirrors => mutant.needs_mirrors(),
             Which::Kafka => mutant.needs_kafka(),
             Which::One(name) => mutant.name == name,
         });
@@ -124,7 +127,7 @@ async fn hunt(options: &Options, mutant: &Mutant, lab: &mut Option<Lab>) -> anyh
 
 pub(crate) fn names() -> String {
     ALL.iter()
-        .filter(|mutant| !mutant.needs_a_disk())
+        .filter(|mutant| !mutant.needs_a_disk() && !mutant.needs_mirrors())
         .map(|mutant| mutant.name)
         .collect::<Vec<_>>()
         .join(", ")
@@ -147,6 +150,10 @@ impl Short {
                 Box::pin(sheets::run(options, &plan)).await
             }
             Self::Crowd => Box::pin(crowd::run(options, &crowd::Plan::short())).await,
+            Self::Mirrors(round) => {
+                let plan = mirrors::Plan::short(round);
+                Box::pin(mirrors::run(options, &plan)).await
+            }
             Self::Crash => {
                 let plan = crash::Plan {
                     kills: 5,

@@ -18,6 +18,8 @@ pub(super) enum Short {
     Sheets(&'static str, Option<&'static str>),
     /// Many forms on one credential.
     Crowd,
+    /// Kafka and the Google Sheets of the tests at once, in one round.
+    Mirrors(&'static str),
 }
 
 pub(super) struct Mutant {
@@ -26,7 +28,7 @@ pub(super) struct Mutant {
     pub(super) by: &'static [(Short, &'static [Kind])],
 }
 
-pub(super) const ALL: [Mutant; 27] = [
+pub(super) const ALL: [Mutant; 31] = [
     Mutant {
         name: "skip-idempotency",
         by: &[(Short::Once, &[Kind::Doubled])],
@@ -148,6 +150,23 @@ pub(super) const ALL: [Mutant; 27] = [
         name: "sheets-over-quota",
         by: &[(Short::Crowd, &[Kind::Quota])],
     },
+    // Again, while everything is hurt at once.
+    Mutant {
+        name: "own-cursor",
+        by: &[(Short::Mirrors("leader-killed"), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "cursor-outside",
+        by: &[(Short::Mirrors("leader-killed"), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "sheets-two-calls",
+        by: &[(Short::Mirrors("leader-killed"), &[Kind::Doubled])],
+    },
+    Mutant {
+        name: "sheets-blind-retry",
+        by: &[(Short::Mirrors("leader-killed"), &[Kind::Doubled])],
+    },
 ];
 /// Two requests in one moment do not see each other.
 const MERGING: Option<&str> = Some(r#"{"overlap": "both"}"#);
@@ -167,9 +186,14 @@ impl Mutant {
         by.all(|(short, _)| matches!(short, Short::Sheets(..) | Short::Crowd))
     }
 
+    pub(super) fn needs_mirrors(&self) -> bool {
+        let mut by = self.by.iter();
+        by.all(|(short, _)| matches!(short, Short::Mirrors(_)))
+    }
+
     /// Neither brokers nor a Google Sheets.
     pub(super) fn needs_no_other(&self) -> bool {
-        !self.needs_kafka() && !self.needs_sheets()
+        !self.needs_kafka() && !self.needs_sheets() && !self.needs_mirrors()
     }
 
     /// Some are tried twice.
@@ -193,6 +217,7 @@ impl Short {
             Self::Kafka(fault) => fault.name(),
             Self::Sheets(fault, _) => fault,
             Self::Crowd => "crowd",
+            Self::Mirrors(round) => round,
         }
     }
 }
