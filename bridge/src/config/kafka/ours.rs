@@ -18,7 +18,7 @@ const READERS: &str = "what reads the cursor back rests on it";
 const LOOKS: &str = "what looks for our last records rests on it";
 const WORDS: &str = "the sink reads librdkafka's words to tell a lost connection";
 
-const OURS: [Ours; 28] = [
+const OURS: [Ours; 29] = [
     ours(&["acks", "request.required.acks"], ONCE),
     ours(&["enable.idempotence"], ONCE),
     ours(&["transactional.id"], ONCE),
@@ -46,6 +46,10 @@ const OURS: [Ours; 28] = [
     ),
     ours(&["client.id"], "it says which of our clients it is"),
     ours(&["socket.keepalive.enable"], "it is always on"),
+    ours(
+        &["reconnect.backoff.ms"],
+        "a task's clients connect at once, so that it opens soon",
+    ),
     ours(
         &["reconnect.backoff.max.ms"],
         "a broker that is back is met again within a second",

@@ -87,7 +87,9 @@ impl Access {
             // A look at a missing topic must not make it, with whatever the broker's defaults are.
             .own("allow.auto.create.topics", "false")
             .own("socket.keepalive.enable", "true")
-            // A broker that is back is met again within a second.
+            // A broker that is back is met again within a second. Half of the first pause is also what a new
+            // client waits before it connects at all, and an opening makes three.
+            .own("reconnect.backoff.ms", "20")
             .own("reconnect.backoff.max.ms", "1000")
             // The lines that tell of lost connections are wanted: see `Told::wear`.
             .set_log_level(RDKafkaLogLevel::Info);
