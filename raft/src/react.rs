@@ -96,16 +96,16 @@ impl Reactions {
             return;
         }
         let is_full = matches!(node.inner.wal.health(), Health::Full(_));
-        let heir = node.heir();
-        let (why, heir) = if is_full {
-            ("its disk is full".to_owned(), heir)
+        let lacks = node.inner.lacks();
+        // Whoever lacks something hands over to nobody who does too: it would only go back and forth.
+        let (why, must_be_able) = if is_full {
+            ("its disk is full", false)
         } else if node.inner.pulse.is_sick() {
-            ("its disk is slow".to_owned(), heir)
+            ("its disk is slow", false)
         } else if 0 < node.inner.wal.holes() {
-            ("its log is damaged".to_owned(), heir)
-        } else if let Some(lacks) = node.inner.lacks() {
-            // To somebody who lacks something too it would only go back and forth.
-            (lacks, heir.filter(|heir| heir.is_able))
+            ("its log is damaged", false)
+        } else if let Some(lacks) = &lacks {
+            (lacks.as_str(), true)
         } else {
             return;
         };
@@ -116,6 +116,7 @@ impl Reactions {
             return;
         }
         self.handed_over = Some(Instant::now());
+        let heir = node.heir().filter(|heir| heir.is_able || !must_be_able);
         if let Some(to) = heir.map(|heir| heir.node) {
             warn!(peer = %to, error = why, "this node hands leadership over");
             if let Err(error) = node.hand_to(to).await {

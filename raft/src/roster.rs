@@ -76,7 +76,7 @@ pub enum Standing {
     Full,
     /// Its disk is slow.
     Sick,
-    /// It cannot serve all tasks: it lacks a credential.
+    /// It cannot serve all tasks: it lacks a credential, or its build cannot run one.
     Lacking,
     /// It may have lost the end of its log and does not vote until it has caught up.
     Floored,

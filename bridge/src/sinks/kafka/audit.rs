@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::brokers::Brokers;
-use super::client::Access;
+use super::client::{Access, TRANSACTIONS};
 use super::fault::Fault;
 use super::settings::Settings;
 use super::topics;
@@ -119,7 +119,7 @@ pub(super) fn audit(brokers: &Brokers, subject: &Subject<'_>) -> Result<Vec<Find
             .iter()
             .map(|name| (name.as_str(), topic::Role::Records)),
     );
-    names.push(("__transaction_state", topic::Role::Internal));
+    names.push((TRANSACTIONS, topic::Role::Internal));
     names.push(("__consumer_offsets", topic::Role::Internal));
     for (name, role) in names {
         findings.extend(topic::findings(brokers, subject, name, role)?);

@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
-use super::client::{Access, Told};
+use super::client::{Access, TRANSACTIONS, Told};
 use super::fault::{Fault, Kind};
 use super::fleeting::Fleeting;
 use super::producer::listen;
@@ -111,8 +111,7 @@ impl Brokers {
 
     /// The ids of all brokers; also tells whether any answers.
     pub(super) fn ids(&self) -> Result<Vec<i32>, Fault> {
-        // The internal topic is as good as any to ask about, and a list of all topics can be long.
-        let metadata = self.metadata("ask for the brokers", "__transaction_state")?;
+        let metadata = self.metadata("ask for the brokers", TRANSACTIONS)?;
         Ok(metadata
             .brokers()
             .iter()

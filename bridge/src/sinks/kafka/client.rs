@@ -21,6 +21,10 @@ use super::own::Own as _;
 use crate::config::KafkaConfig;
 use crate::files::read_secret;
 
+/// The topic in which brokers keep transactions: as good as any to ask about, where a list of all topics
+/// can be long.
+pub(super) const TRANSACTIONS: &str = "__transaction_state";
+
 /// Where Kafka is, and how this node speaks to it.
 #[derive(Clone, Debug)]
 pub(super) struct Access {

@@ -21,7 +21,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::OwnedHeaders;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 
-use super::client::{Access, Span, Tag, Told, is_purged};
+use super::client::{Access, Span, TRANSACTIONS, Tag, Told, is_purged};
 use super::fault::{Fault, Kind, is_retriable, kind_in_words};
 use super::own::Own as _;
 use super::settings::Compression;
@@ -29,9 +29,6 @@ use crate::config::KafkaConfig;
 
 /// One call of librdkafka that may be made again waits for so long.
 const CALL: Duration = Duration::from_secs(5);
-
-/// The topic in which brokers keep transactions: as good as any to ask about.
-const STATE: &str = "__transaction_state";
 
 /// Between two looks at what has arrived.
 const PACE: Duration = Duration::from_micros(300);
@@ -160,7 +157,7 @@ impl TxProducer {
                 .map_err(|error| Fault::of("set up the producer", &error))?;
             // A coordinator that is asked for before there is a connection is asked for again after
             // half a second only. What the answer is does not matter.
-            drop(inner.client().fetch_metadata(Some(STATE), CALL));
+            drop(inner.client().fetch_metadata(Some(TRANSACTIONS), CALL));
             let mut producer = Self {
                 inner,
                 timeout,
