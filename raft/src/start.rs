@@ -16,6 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use openraft::Raft;
 use openraft::ServerState;
 use openraft::alias::WatchReceiverOf;
@@ -168,10 +170,26 @@ pub enum Progress {
 impl Node {
     /// Opens what is in the data directory; where there is nothing, makes a cluster, or becomes a
     /// member of one. `progress` hears of what takes long.
-    pub async fn start(
+    pub fn start(
         setup: Setup,
         progress: impl FnMut(Progress) + Send + 'static,
-    ) -> Result<(Self, Started), Error> {
+    ) -> BoxFuture<'static, Result<(Self, Started), Error>> {
+        begin(setup, Box::new(progress))
+    }
+
+    fn not_ready(&self, error: &WaitError) -> Error {
+        match error {
+            WaitError::Timeout(..) => Error::Start {
+                what: error.to_string(),
+            },
+            WaitError::ShuttingDown => self.stopped(&Fatal::Stopped),
+        }
+    }
+}
+
+/// Not generic, and boxed here: whoever starts a node would otherwise build all of openraft once more.
+fn begin(setup: Setup, progress: Tell) -> BoxFuture<'static, Result<(Node, Started), Error>> {
+    async move {
         let setup = setup.checked().await?;
         let (disk, dir) = (Arc::clone(&setup.disk), setup.data_dir.clone());
         let (lock, past) = blocking(move || look(&*disk, &dir)).await?;
@@ -193,7 +211,7 @@ impl Node {
                 ),
             });
         }
-        let beginning = Beginning::new(setup, Box::new(progress), has_peers);
+        let beginning = Beginning::new(setup, progress, has_peers);
         let stop = beginning.dialer.stop.clone();
         let tasks = beginning.dialer.tasks.clone();
         let started = beginning.run(lock, past).await;
@@ -204,15 +222,7 @@ impl Node {
         }
         started
     }
-
-    fn not_ready(&self, error: &WaitError) -> Error {
-        match error {
-            WaitError::Timeout(..) => Error::Start {
-                what: error.to_string(),
-            },
-            WaitError::ShuttingDown => self.stopped(&Fatal::Stopped),
-        }
-    }
+    .boxed()
 }
 
 /// What there was.
@@ -237,7 +247,7 @@ struct Beginning {
 }
 
 impl Beginning {
-    fn new(setup: Setup, progress: Box<dyn FnMut(Progress) + Send>, has_peers: bool) -> Self {
+    fn new(setup: Setup, progress: Tell, has_peers: bool) -> Self {
         let dialer = Dialer {
             transport: Arc::clone(&setup.transport),
             stop: CancellationToken::new(),
