@@ -223,14 +223,13 @@ impl Pump {
     async fn turn(&mut self) -> Option<Turn> {
         let circuit = Arc::clone(&self.outside.circuit);
         let turns = Arc::clone(&self.kind.turns);
-        let after = self.at.map(|at| at.delivered);
         let (sink, kept) = (&mut self.sink, &mut self.leave);
         let ready = async {
             let (leave, pass) = if let Some(kept) = kept.take() {
                 kept
             } else {
                 let pass = circuit.pass().await;
-                (sink.leave(after).await, pass)
+                (sink.leave().await, pass)
             };
             // Nobody closes the semaphore, and without a permit a turn would still be correct.
             (pass, leave, turns.acquire_owned().await.ok())

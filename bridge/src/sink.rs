@@ -134,11 +134,9 @@ pub trait Sink: Send + 'static {
 
     /// Resolves when it is this lane's turn to use the destination. Asked before `open` and before the
     /// records of a batch are read, so that a lane that waits for a quota holds none; kept until the
-    /// destination has been opened and has answered the first batch, or has none to get. `after` is
-    /// where the lane stands, so that the lane that is behind most can go first. May be dropped at
-    /// any await.
-    fn leave(&mut self, after: Option<Position>) -> BoxFuture<'_, Leave> {
-        let _ = after;
+    /// destination has been opened and has answered the first batch, or has none to get. May be
+    /// dropped at any await.
+    fn leave(&mut self) -> BoxFuture<'_, Leave> {
         Box::pin(std::future::ready(Box::new(()) as Leave))
     }
 

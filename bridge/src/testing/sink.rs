@@ -213,7 +213,7 @@ impl Sink for FlakySink {
         self.place.is_local
     }
 
-    fn leave(&mut self, _after: Option<Position>) -> BoxFuture<'_, Leave> {
+    fn leave(&mut self) -> BoxFuture<'_, Leave> {
         let seats = self.place.lock().seats.clone();
         async move {
             let seat = match seats {

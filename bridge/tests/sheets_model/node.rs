@@ -257,7 +257,7 @@ async fn turn(
     (term, life): (u64, u64),
     batch: usize,
 ) -> Ended {
-    let leave = sink.leave(at.map(position)).await;
+    let leave = sink.leave().await;
     let opened = match at {
         Some(at) => Ok(at),
         None => open(&mut *sink, &log, (term, life)).await,

@@ -6,9 +6,9 @@
 //! sees more of them than the budget, however slow the answers are.
 //!
 //! The line is fair by turns: a lane that has just been served stands behind all that waited
-//! meanwhile, and within a turn the lane whose oldest undelivered record is oldest goes first. A
-//! spreadsheet has one request under way at a time, so a lane whose spreadsheet is busy is passed
-//! by, without losing its place.
+//! meanwhile, and within a turn who came first goes first. (Not who is most behind: a lane that is
+//! first in one turn and last in the next waits for two.) A spreadsheet has one request under way at
+//! a time, so a lane whose spreadsheet is busy is passed by, without losing its place.
 //!
 //! Holds: time is tokio's, so the same calls at the same times are granted alike.
 
@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use crate::mutants::{self, Mutant};
-use crate::record::{Lane, Position};
+use crate::record::Lane;
 
 /// Of a quota of 12, 11 are used: another program may ask now and then, too.
 const SPARED: u32 = 12;
@@ -31,8 +31,6 @@ pub(super) struct Ask {
     pub(super) lane: Lane,
     /// One request at a time goes there; `None`: it only reads.
     pub(super) place: Option<Arc<str>>,
-    /// Where the lane stands: the lowest goes first.
-    pub(super) after: Position,
 }
 
 /// The line. Cheap to clone; clones share it.
@@ -133,10 +131,11 @@ impl Line {
         while is_open && !self.is_settled && self.used() < self.budget() {
             let waiters = self.waiting.iter().filter(|(_, waiter)| !waiter.is_granted);
             let free = waiters.filter(|(_, waiter)| self.is_free(&waiter.ask));
+            // Of equals the first, and they stand by their tickets.
             let first = if mutants::is(Mutant::SheetsUnfair) {
-                free.min_by_key(|(ticket, waiter)| (waiter.ask.lane.clone(), **ticket))
+                free.min_by_key(|(_, waiter)| waiter.ask.lane.clone())
             } else {
-                free.min_by_key(|(ticket, waiter)| (waiter.turn, waiter.ask.after, **ticket))
+                free.min_by_key(|(_, waiter)| waiter.turn)
             };
             let Some(ticket) = first.map(|(ticket, _)| *ticket) else {
                 self.is_settled = true;
@@ -220,7 +219,6 @@ impl Queue {
         let ask = Ask {
             lane: lane.clone(),
             place: None,
-            after: Position::default(),
         };
         self.wait(ask, true).await
     }

@@ -29,7 +29,6 @@ use super::settings::Settings;
 use super::tell::{Board, Room};
 use super::verdict::{self, State, Verdict};
 use crate::error::{Cause, SinkError, Trouble};
-use crate::record::Position;
 use crate::sink::{Batch, Cursor, Delivery, Leave, Opening, Sink};
 use crate::sinks::Life;
 
@@ -106,11 +105,9 @@ impl SheetsSink {
     }
 
     fn ask(&self, place: Option<Arc<str>>) -> Ask {
-        let open = self.open.as_ref();
         Ask {
             lane: self.life.lane.clone(),
             place,
-            after: open.map(|open| open.layout.mark.at).unwrap_or_default(),
         }
     }
 
@@ -296,7 +293,7 @@ impl Sink for SheetsSink {
         false
     }
 
-    fn leave(&mut self, after: Option<Position>) -> BoxFuture<'_, Leave> {
+    fn leave(&mut self) -> BoxFuture<'_, Leave> {
         async move {
             let asked_at = Instant::now();
             let open = self.open.as_ref();
@@ -304,10 +301,7 @@ impl Sink for SheetsSink {
                 || Arc::from(self.settings.spreadsheet.as_str()),
                 |open| Arc::clone(&open.spreadsheet),
             );
-            let ask = Ask {
-                after: after.unwrap_or_default(),
-                ..self.ask(Some(place))
-            };
+            let ask = self.ask(Some(place));
             let grant = Arc::new(self.account.writes.ask(ask).await);
             let permit = Arc::clone(&self.office.requests).acquire_owned().await;
             let waited = asked_at.elapsed().as_secs_f64();

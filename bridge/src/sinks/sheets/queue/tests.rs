@@ -9,14 +9,10 @@ use super::*;
 
 const MINUTE: Duration = Duration::from_mins(1);
 
-fn ask(lane: usize, place: Option<&str>, after: u64) -> Ask {
+fn ask(lane: usize, place: Option<&str>) -> Ask {
     Ask {
         lane: Lane::new("t", &format!("f{lane:03}")),
         place: place.map(Arc::from),
-        after: Position {
-            index: after,
-            slot: 0,
-        },
     }
 }
 
@@ -29,11 +25,11 @@ async fn run(
     answer: Duration,
 ) -> Vec<(usize, Instant, Instant)> {
     let mut sent = Vec::new();
-    let one = |lane: usize, after: u64| {
+    let one = |lane: usize| {
         let place = format!("s{}", lane % places);
         let queue = queue.clone();
         async move {
-            let grant = queue.ask(ask(lane, Some(&place), after)).await;
+            let grant = queue.ask(ask(lane, Some(&place))).await;
             let began = Instant::now();
             assert!(grant.use_it() && !grant.use_it());
             tokio::time::sleep(answer).await;
@@ -41,11 +37,11 @@ async fn run(
             (lane, began, Instant::now())
         }
     };
-    let mut under_way: FuturesUnordered<_> = (0..lanes).map(|lane| one(lane, 1).boxed()).collect();
+    let mut under_way: FuturesUnordered<_> = (0..lanes).map(|lane| one(lane).boxed()).collect();
     while sent.len() < requests {
         let (lane, began, ended) = under_way.next().await.unwrap();
         sent.push((lane, began, ended));
-        under_way.push(one(lane, u64::try_from(sent.len()).unwrap()).boxed());
+        under_way.push(one(lane).boxed());
     }
     sent
 }
@@ -59,11 +55,11 @@ async fn three_hundred_lanes_get_their_turn_and_google_never_counts_too_many() {
     let mut last: BTreeMap<usize, Instant> = (0..300).map(|lane| (lane, began)).collect();
     for (lane, at, _) in &sent {
         let waited = *at - last.insert(*lane, *at).unwrap();
-        assert!(waited <= fair * 2, "lane {lane} waited {waited:?}");
+        assert!(waited <= fair.mul_f64(1.2), "lane {lane} waited {waited:?}");
     }
     let end = sent.last().unwrap().1;
     for (lane, at) in last {
-        assert!(end - at <= fair * 2, "lane {lane} waits");
+        assert!(end - at <= fair.mul_f64(1.2), "lane {lane} waits");
     }
     // Google counts each somewhere between its start and its end: the worst it can see.
     for (_, from, _) in &sent {
@@ -85,25 +81,25 @@ async fn three_hundred_lanes_get_their_turn_and_google_never_counts_too_many() {
 #[tokio::test(start_paused = true)]
 async fn a_request_counts_until_a_minute_after_its_answer() {
     let queue = Queue::new(2, MINUTE);
-    let slow = queue.ask(ask(0, None, 0)).await;
+    let slow = queue.ask(ask(0, None)).await;
     assert!(slow.use_it());
     tokio::time::sleep(Duration::from_secs(50)).await;
     drop(slow);
     let began = Instant::now();
-    drop(queue.ask(ask(1, None, 0)).await);
+    drop(queue.ask(ask(1, None)).await);
     assert_eq!(began.elapsed(), MINUTE);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_spreadsheet_has_one_request_under_way() {
     let queue = Queue::new(600, MINUTE);
-    let first = queue.ask(ask(0, Some("s"), 0)).await;
-    let second = queue.ask(ask(1, Some("s"), 0));
+    let first = queue.ask(ask(0, Some("s"))).await;
+    let second = queue.ask(ask(1, Some("s")));
     tokio::pin!(second);
     assert!(futures::poll!(&mut second).is_pending());
     // Another one's lane does not wait for it.
     let began = Instant::now();
-    drop(queue.ask(ask(2, Some("other"), 0)).await);
+    drop(queue.ask(ask(2, Some("other"))).await);
     assert_eq!(began.elapsed(), Duration::ZERO);
     drop(first);
     drop(second.await);
@@ -125,36 +121,36 @@ async fn lanes_of_a_busy_spreadsheet_share_with_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn within_a_turn_the_lane_that_is_behind_most_goes_first() {
+async fn within_a_turn_who_came_first_goes_first() {
     let queue = Queue::new(2, MINUTE);
-    let first = queue.ask(ask(9, None, 0)).await;
-    let (young, old) = (queue.ask(ask(1, None, 700)), queue.ask(ask(2, None, 3)));
-    tokio::pin!(young, old);
-    assert!(futures::poll!(&mut young).is_pending() && futures::poll!(&mut old).is_pending());
-    drop(first);
-    assert!(futures::poll!(&mut young).is_pending());
-    assert!(futures::poll!(&mut old).is_ready());
+    let held = queue.ask(ask(9, None)).await;
+    let (first, second) = (queue.ask(ask(7, None)), queue.ask(ask(1, None)));
+    tokio::pin!(first, second);
+    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    drop(held);
+    assert!(futures::poll!(&mut second).is_pending());
+    assert!(futures::poll!(&mut first).is_ready());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_is_not_used_costs_nothing_nor_does_one_that_was_not_fetched() {
     let queue = Queue::new(2, MINUTE);
     for _ in 0..10 {
-        drop(queue.ask(ask(0, Some("s"), 0)).await);
+        drop(queue.ask(ask(0, Some("s"))).await);
     }
-    let held = queue.ask(ask(0, Some("s"), 0)).await;
+    let held = queue.ask(ask(0, Some("s"))).await;
     {
-        let gone = queue.ask(ask(1, Some("s"), 0));
+        let gone = queue.ask(ask(1, Some("s")));
         tokio::pin!(gone);
         assert!(futures::poll!(&mut gone).is_pending());
         drop(held);
         // Another waiter grants it to the one that is about to go.
-        let other = queue.ask(ask(2, Some("t"), 9));
+        let other = queue.ask(ask(2, Some("t")));
         tokio::pin!(other);
         assert!(futures::poll!(&mut other).is_pending());
     }
     let began = Instant::now();
-    drop(queue.ask(ask(3, Some("s"), 0)).await);
+    drop(queue.ask(ask(3, Some("s"))).await);
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
@@ -163,7 +159,7 @@ async fn too_many_requests_pause_the_line_and_a_lower_quota_is_kept() {
     let queue = Queue::new(60, MINUTE);
     queue.pause(Duration::from_secs(7));
     let began = Instant::now();
-    drop(queue.ask(ask(0, None, 0)).await);
+    drop(queue.ask(ask(0, None)).await);
     assert_eq!(began.elapsed(), Duration::from_secs(7));
     assert_eq!(queue.status().per_minute, 55);
     queue.told(24);
@@ -175,12 +171,12 @@ async fn too_many_requests_pause_the_line_and_a_lower_quota_is_kept() {
 #[tokio::test(start_paused = true)]
 async fn a_lane_that_is_being_served_gets_one_more_before_all_others() {
     let queue = Queue::new(3, MINUTE);
-    let served = queue.ask(ask(0, Some("s"), 0)).await;
+    let served = queue.ask(ask(0, Some("s"))).await;
     assert!(served.use_it());
-    let other = queue.ask(ask(1, None, 0)).await;
+    let other = queue.ask(ask(1, None)).await;
     assert!(other.use_it());
     drop(other);
-    let waits = queue.ask(ask(2, None, 0));
+    let waits = queue.ask(ask(2, None));
     tokio::pin!(waits);
     assert!(futures::poll!(&mut waits).is_pending());
     let lane = Lane::new("t", "f000");
