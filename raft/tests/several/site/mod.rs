@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,20 +21,29 @@ pub(crate) struct Site {
     pub(crate) storage: storage::Config,
 }
 
+/// An address that nobody gets while its node is down: no other test, since each is given out once, and
+/// no connection, since the kernel picks its own ports above these.
+fn address() -> SocketAddr {
+    const PORTS: std::ops::Range<u16> = 10_000..32_000;
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    let spread = u16::try_from(std::process::id() % 200).unwrap() * 100;
+    let free = PORTS.map(|_| {
+        let at = spread + GIVEN.fetch_add(1, Ordering::Relaxed);
+        let port = PORTS.start + at % (PORTS.end - PORTS.start);
+        SocketAddr::from(([127, 0, 0, 1], port))
+    });
+    let mut free = free.filter(|address| TcpListener::bind(address).is_ok());
+    free.next().unwrap()
+}
+
 impl Site {
     pub(crate) fn new(count: usize) -> Self {
-        let doors: Vec<_> = (0..count)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
         let mut storage = storage::Config::default();
         storage.state.engine = Engine::Memory;
         storage.wal = storage::WalConfig::simulated();
         Self {
             disks: (0..count).map(|_| FaultDisk::new()).collect(),
-            addresses: doors
-                .iter()
-                .map(|door| door.local_addr().unwrap())
-                .collect(),
+            addresses: (0..count).map(|_| address()).collect(),
             storage,
         }
     }
