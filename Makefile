@@ -9,6 +9,12 @@ JEPSEN := target/release/jepsen
 SEED ?= 1
 MUTANT_BINARY := target/mutants/formspool
 
+# All tests are built once, of one set of features: with the mutants in it, none of which runs unless it is
+# picked. The binary without them is what the tester drives, and it refuses to be wrong on purpose.
+UNIT := $(CARGO) test --workspace --locked --features mutants,bridge/brokers
+# Most of what takes long waits: for elections, quotas, timeouts.
+TEST_THREADS ?= 6
+
 help: ## list what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
@@ -60,13 +66,15 @@ build-tls: ## the release binary with TLS, SASL and zstd for Kafka (OpenSSL is b
 	@$(CARGO) build --release --locked -p formspool --features kafka-tls,kafka-zstd
 
 # One build with every mutant in it; which one runs is picked at start. It has its own name and place.
-# Unoptimized: what it does wrong is the same, and it is built on what the unit tests have built.
+# Unoptimized: what it does wrong is the same, and the unit tests are built on it.
 mutant-build:
 	@echo "make: building the binary that is broken on purpose"
-	@$(CARGO) build --locked -p formspool --features mutants
+	@$(UNIT) --no-run --quiet --test cli
 	@mkdir -p $(dir $(MUTANT_BINARY)) && cp target/debug/formspool $(MUTANT_BINARY)
 
-test: setup-test lint unit kafka-test mutant-build build ## everything that CI runs, on real processes and a real browser
+test: setup-test lint unit mutant-build build ## everything that CI runs, on real processes and a real browser
+	@echo "make test: without the mutants in it, the binary refuses to be wrong on purpose"
+	@FORMSPOOL_MUTANT=skip-sync $(BINARY) check 2>&1 | grep FORMSPOOL_MUTANT
 	$(JEPSEN) crash --kills 30 --connections 64
 	$(JEPSEN) power --cuts 3
 	$(JEPSEN) full
@@ -96,20 +104,20 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
 
 sim: ## one seed of the simulated cluster, told line by line: make sim SEED=7
-	@$(CARGO) test -p raft --test sim --locked --quiet -- --seed $(SEED)
+	@$(UNIT) --quiet --test sim -- --seed $(SEED)
 
 sim-mutants: ## break agreement in every way we know; one of 50 simulated seeds must find each
-	@echo "make sim-mutants: building the simulation (a minute the first time)"
-	@$(CARGO) test -p raft --test sim --features mutants --locked --quiet -- --mutants
+	@echo "make sim-mutants: building the simulation (some minutes the first time)"
+	@$(UNIT) --quiet --test sim -- --mutants
 
-unit:
-	$(CARGO) test --workspace --locked --quiet
-	$(CARGO) test -p storage --features mutants --test mutants --test wrong --locked --quiet
-	$(CARGO) test -p raft --features mutants --test sim --locked --quiet -- --mutants
+unit: ## unit and integration tests, real Kafka brokers among them
+	@deploy/dev/setup.sh kafka
+	RUST_TEST_THREADS=$(TEST_THREADS) $(UNIT) --quiet
+	$(UNIT) --quiet --test sim -- --mutants
 
 kafka-test: ## the Kafka sink against a real broker, and against three
 	@deploy/dev/setup.sh kafka
-	$(CARGO) test -p bridge --features brokers --test kafka --locked --quiet
+	$(UNIT) --quiet --test kafka
 
 sheets: ## start the Google Sheets of the tests on loopback; its page shows rows as they arrive
 	@$(CARGO) build --release --locked -p jepsen --bin fake-sheets

@@ -27,12 +27,30 @@ const FULL: [&str; 9] = [
     "3",
 ];
 
-/// Arguments after those above, exit code, and what must be said.
-const TRIALS: &[(&[&str], &[&str], i32, &str)] = &[
+/// A command's arguments, those after them, exit code, and what must be said.
+type Case = (
+    &'static [&'static str],
+    &'static [&'static str],
+    i32,
+    &'static str,
+);
+
+const POWER_AND_HELD: &[Case] = &[
     (&POWER, &["--cuts", "2"], 0, "lost 0"),
     (&POWER, &["--mutant", "skip-sync"], 1, "lost: cut 1"),
     (&POWER, &["--mutant", "ack-before-write"], 1, "lost: cut 1"),
     (&POWER, &["--connections", "0"], 1, "proves nothing"),
+    (&FULL, &["--held"], 0, "507 names a task: 3"),
+    (&FULL, &["--held", "--set", "FULL=mute"], 1, "no 507 names"),
+    (
+        &FULL,
+        &["--held", "--set", "FULL=forgets"],
+        1,
+        "jepsen: 410 behind 0",
+    ),
+];
+
+const SPELLS: &[Case] = &[
     (&FULL, &[], 0, "spells without room: 3"),
     (&FULL, &["--set", "FULL=dies"], 1, "died 1"),
     (&FULL, &["--set", "FULL=lies"], 1, "lost: GET"),
@@ -46,26 +64,37 @@ const TRIALS: &[(&[&str], &[&str], i32, &str)] = &[
     (&FULL, &["--set", "FULL=forgets"], 0, ", by 410"),
     (&FULL, &["--set", "FULL=oversteps"], 1, "lost: GET"),
     (&FULL, &["--set", "FULL=drops"], 1, "lost: sheet"),
-    (&FULL, &["--held"], 0, "507 names a task: 3"),
-    (&FULL, &["--held", "--set", "FULL=mute"], 1, "no 507 names"),
-    (
-        &FULL,
-        &["--held", "--set", "FULL=forgets"],
-        1,
-        "jepsen: 410 behind 0",
-    ),
 ];
 
 /// How many failed.
-pub(crate) fn trials(trial: &Trial<'_>) -> u32 {
-    let output = trial.command(&["power", "--cuts", "0"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    if said.contains("disks cannot be made here") && output.status.code() == Some(3) {
-        println!("jepsen power, full ... ok, as far as can be seen here: {said}");
+pub(crate) fn power(trial: &Trial<'_>) -> u32 {
+    if !are_possible(trial) {
         return 0;
     }
+    all(trial, POWER_AND_HELD) + interrupted(trial)
+}
+
+/// The same, where the disk fills up.
+pub(crate) fn full(trial: &Trial<'_>) -> u32 {
+    if !are_possible(trial) {
+        return 0;
+    }
+    all(trial, SPELLS)
+}
+
+fn are_possible(trial: &Trial<'_>) -> bool {
+    let output = trial.command(&["power", "--cuts", "0"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let is_refused = said.contains("disks cannot be made here") && output.status.code() == Some(3);
+    if is_refused {
+        println!("jepsen power, full ... ok, as far as can be seen here: {said}");
+    }
+    !is_refused
+}
+
+fn all(trial: &Trial<'_>, cases: &[Case]) -> u32 {
     let mut failed = 0;
-    for (command, more, code, words) in TRIALS {
+    for (command, more, code, words) in cases {
         // Said twice it would be an error.
         let mut args = command.to_vec();
         if let Some(place) = args.iter().position(|arg| more.first() == Some(arg)) {
@@ -75,7 +104,7 @@ pub(crate) fn trials(trial: &Trial<'_>) -> u32 {
         failed += u32::from(!trial.run(&args, *code, words));
         failed += left(trial);
     }
-    failed + interrupted(trial)
+    failed
 }
 
 /// Ctrl-C in the middle of a cut: it ends soon, and nothing is left behind.

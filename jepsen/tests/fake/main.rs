@@ -137,11 +137,12 @@ fn trials() -> ExitCode {
     for kind in ["forms", "tasks"] {
         std::fs::create_dir_all(deploy.path().join(kind)).unwrap();
     }
-    // Both mostly wait, and neither sees the other's sites.
-    let failed = std::thread::scope(|scope| {
-        let several = scope.spawn(|| lane(&me, deploy.path(), several));
-        let disks = scope.spawn(|| lane(&me, deploy.path(), disks::trials));
-        several.join().unwrap() + disks.join().unwrap()
+    // All mostly wait, and none sees another's sites.
+    let lanes: [fn(&Trial<'_>) -> u32; 4] = [several, clusters::trials, disks::power, disks::full];
+    let failed: u32 = std::thread::scope(|scope| {
+        let (me, deploy) = (&me, deploy.path());
+        let lanes = lanes.map(|trials| scope.spawn(move || lane(me, deploy, trials)));
+        lanes.into_iter().map(|lane| lane.join().unwrap()).sum()
     });
     ExitCode::from(u8::from(failed > 0))
 }
@@ -151,7 +152,7 @@ fn several(trial: &Trial<'_>) -> u32 {
     for (args, code, words) in TRIALS {
         failed += u32::from(!trial.run(args, *code, words));
     }
-    failed + brokers::trials(trial) + clusters::trials(trial)
+    failed + brokers::trials(trial)
 }
 
 /// Trials one after the other, in a directory of their own.
