@@ -261,7 +261,8 @@ pub(super) async fn doctor(
     let connection = connect(config, &settings).await?;
     say(out, &format!("asking Google as {}", connection.mail()));
     let seed = getrandom::u32().map_err(|error| problem(error.to_string()))?;
-    let probes = sheets::doctor(&connection, spreadsheet, seed).await;
+    let tell = |words: &str| say(out, words);
+    let probes = sheets::doctor(&connection, spreadsheet, seed, &tell).await;
     let probes = probes.map_err(problem)?;
     let failed = probes.iter().filter(|probe| word(probe) == "FAILS").count();
     let told = probes.iter().map(|probe| {

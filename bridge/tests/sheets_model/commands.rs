@@ -2,12 +2,13 @@
 //! there, and to write those that are not.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use bridge::sheets::{Connection, Outcome, SheetReport, SheetTask, doctor, read, repair};
 use bridge::testing::record;
 use serde_json::json;
 
-use super::calm::Calm;
+use super::calm::{Calm, Fate, refusal};
 use super::states::{config, world};
 
 fn task() -> SheetTask {
@@ -34,7 +35,7 @@ async fn the_doctor_finds_the_promises_kept_and_leaves_nothing_behind() {
         let calm = Calm::new(&["s"]);
         calm.lock().manners.is_strict = is_strict;
         let connection = Connection::over(Arc::new(calm.clone()));
-        let probes = doctor(&connection, "s", 7).await.unwrap();
+        let probes = doctor(&connection, "s", 7, &|_| {}).await.unwrap();
         assert_eq!(probes.len(), 7);
         for probe in probes {
             assert_eq!(probe.outcome, Outcome::Holds, "{}", probe.name);
@@ -48,12 +49,28 @@ async fn the_doctor_finds_a_google_that_keeps_none_of_them() {
     let calm = Calm::new(&["s"]);
     calm.lock().manners.replaces = true;
     let connection = Connection::over(Arc::new(calm.clone()));
-    let probes = doctor(&connection, "s", 7).await.unwrap();
+    let probes = doctor(&connection, "s", 7, &|_| {}).await.unwrap();
     let failed = probes
         .iter()
         .filter(|probe| matches!(probe.outcome, Outcome::Fails(_)));
     let failed: Vec<_> = failed.map(|probe| probe.name).collect();
     assert_eq!(failed, ["P1", "P2", "P3", "P4", "P6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_doctor_waits_where_others_have_used_up_the_quota() {
+    let calm = Calm::new(&["s"]);
+    let connection = Connection::over(Arc::new(calm.clone()));
+    let told = AtomicU32::new(0);
+    let tell = |words: &str| {
+        assert!(words.contains("quota"), "{words}");
+        told.fetch_add(1, Ordering::Relaxed);
+    };
+    let over = refusal(429, "RATE_LIMIT_EXCEEDED", "Quota exceeded");
+    calm.next(Fate::Says(over));
+    let probes = doctor(&connection, "s", 7, &tell).await.unwrap();
+    assert!(probes.iter().all(|probe| probe.outcome == Outcome::Holds));
+    assert_eq!(told.into_inner(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use super::Connection;
 use super::api::{Api, Cell, Done, Edit, Fault, Item, Lookup, Spot};
-use super::verdict;
+use super::verdict::{self, State, Verdict};
 
 /// How one promise fared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Probe {
 const ROUNDS: i32 = 10;
 /// Between two rounds: a quota of 60 a minute must last.
 const BETWEEN: Duration = Duration::from_secs(1);
+/// Google counts anew every minute.
+const COUNTS_ANEW: Duration = Duration::from_mins(1);
 
 /// A scratch tab.
 struct Scratch<'a> {
@@ -48,13 +52,16 @@ struct Scratch<'a> {
     tab: i32,
     title: String,
     key: String,
+    tell: &'a (dyn Fn(&str) + Sync),
 }
 
-/// Tries everything on a tab that is made for it and removed; `seed` names it.
+/// Tries everything on a tab that is made for it and removed; `seed` names it. `tell` hears of what takes
+/// long.
 pub async fn doctor(
     connection: &Connection,
     spreadsheet: &str,
     seed: u32,
+    tell: &(dyn Fn(&str) + Sync),
 ) -> Result<Vec<Probe>, String> {
     let scratch = Scratch {
         api: &connection.0,
@@ -62,6 +69,7 @@ pub async fn doctor(
         tab: i32::try_from(seed % 1_000_000_000).unwrap_or_default() + 1_000_000_000,
         title: format!("formspool-doctor-{seed:08x}"),
         key: format!("formspool.doctor.{seed:08x}"),
+        tell,
     };
     let made = scratch
         .send(vec![
@@ -139,13 +147,32 @@ impl Scratch<'_> {
         vec![delete, create, self.row(row)]
     }
 
+    /// What the call comes to, once more where others have used up the quota: nothing was applied then.
+    async fn patiently<'c, T>(
+        &'c self,
+        call: impl Fn() -> BoxFuture<'c, Result<T, Fault>>,
+    ) -> Result<T, Fault> {
+        match call().await {
+            Err(fault) if matches!(verdict::of(&fault), Verdict::Later(State::Throttled, _)) => {
+                (self.tell)(
+                    "Google's quota is used up: waiting for a minute, until it counts anew",
+                );
+                sleep(COUNTS_ANEW).await;
+                call().await
+            }
+            other => other,
+        }
+    }
+
     async fn send(&self, edits: Vec<Edit>) -> Result<Done, Fault> {
         self.api.ready().await?;
-        self.api.batch_update(self.spreadsheet, edits).await
+        self.patiently(|| self.api.batch_update(self.spreadsheet, edits.clone()))
+            .await
     }
 
     async fn cursor(&self) -> Result<String, String> {
-        let items = self.api.search(self.spreadsheet, &self.key).await;
+        let search = || self.api.search(self.spreadsheet, &self.key);
+        let items = self.patiently(search).await;
         let items = items.map_err(|fault| verdict::words(&fault))?;
         let mut ours = items.into_iter().filter(|item| item.id == self.id(0));
         Ok(ours.next().map(|item| item.value).unwrap_or_default())
@@ -154,7 +181,8 @@ impl Scratch<'_> {
     /// The texts of the first column below the header, with the empty cells between them.
     async fn rows(&self) -> Result<Vec<String>, String> {
         let range = format!("'{}'!A2:A1000", self.title);
-        let values = self.api.values(self.spreadsheet, &range).await;
+        let read = || self.api.values(self.spreadsheet, &range);
+        let values = self.patiently(read).await;
         let values = values.map_err(|fault| verdict::words(&fault))?;
         let text = |row: Vec<Value>| match row.into_iter().next() {
             Some(Value::String(text)) => text,
