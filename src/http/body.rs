@@ -20,6 +20,10 @@ use super::Hall;
 use super::config::HttpConfig;
 use super::error::{MALFORMED, MEDIA_TYPE, Problem};
 
+/// A body below it leaves hyper's buffer: as a slice it would hold all 8 KiB of that for as long as it waits,
+/// and make hyper take another for what comes next on its connection.
+const COPIED_BYTES_MAX: usize = 4096;
+
 /// Room in memory that one body holds; given back on drop.
 #[derive(Debug)]
 pub(super) struct Room {
@@ -86,7 +90,7 @@ pub(super) async fn read(
 }
 
 async fn collect(mut body: Body, bytes_max: usize, room: &mut Room) -> Result<Bytes, Problem> {
-    let mut first = Bytes::new(); // most bodies are one frame: no copy
+    let mut first = Bytes::new(); // most bodies are one frame
     let mut all = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame.map_err(|_| broken_off())?.into_data() else {
@@ -97,7 +101,11 @@ async fn collect(mut body: Body, bytes_max: usize, room: &mut Room) -> Result<By
         }
         room.take(data.len())?;
         if first.is_empty() && all.is_empty() {
-            first = data;
+            first = if data.len() < COPIED_BYTES_MAX {
+                Bytes::copy_from_slice(&data)
+            } else {
+                data
+            };
             continue;
         }
         if all.is_empty() {

@@ -14,6 +14,9 @@ use super::refused::Refused;
 use super::scan::scan;
 use crate::forms::{Fault, pointer_step};
 
+/// A form's document seldom has more, and grows from there.
+const MEMBERS_USUAL: usize = 8;
+
 /// Parses a whole text.
 pub(crate) fn tree(text: &[u8]) -> Result<Value, Refused> {
     let trouble = RefCell::new(Trouble::default());
@@ -138,6 +141,9 @@ impl<'de> Visitor<'de> for Branch<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut from: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
         while let Some(name) = from.next_key::<String>()? {
+            if members.is_empty() {
+                members = Map::with_capacity(MEMBERS_USUAL); // never for an empty one: those are not counted
+            }
             let name = self.text(name)?;
             let value = self.step(from.next_value_seed(self), || pointer_step(&name))?;
             match members.entry(name) {
