@@ -12,6 +12,8 @@ MUTANT_BINARY := target/mutants/formspool
 # All tests are built once, of one set of features: with the mutants in it, none of which runs unless it is
 # picked. The binary without them is what the tester drives, and it refuses to be wrong on purpose.
 UNIT := $(CARGO) test --workspace --locked --features mutants,bridge/brokers
+# Both the lints and the docs: one look at all dependencies.
+LINTED := --features benches/peers,bridge/brokers
 # Most of what takes long waits: for elections, quotas, timeouts.
 TEST_THREADS ?= 6
 
@@ -100,8 +102,8 @@ test: setup-test lint unit mutant-build build ## everything that CI runs, on rea
 
 lint:
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --features benches/peers,bridge/brokers --locked -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --quiet
+	$(CARGO) clippy --workspace --all-targets $(LINTED) --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(LINTED) --locked --quiet
 
 sim: ## one seed of the simulated cluster, told line by line: make sim SEED=7
 	@$(UNIT) --quiet --test sim -- --seed $(SEED)
