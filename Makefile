@@ -115,7 +115,7 @@ sim-mutants: ## break agreement in every way we know; one of 50 simulated seeds 
 unit: ## unit and integration tests, real Kafka brokers among them
 	@deploy/dev/setup.sh kafka
 	RUST_TEST_THREADS=$(TEST_THREADS) $(UNIT) --quiet
-	$(UNIT) --quiet --test sim -- --mutants
+	@$(MAKE) --no-print-directory sim-mutants
 
 kafka-test: ## the Kafka sink against a real broker, and against three
 	@deploy/dev/setup.sh kafka
