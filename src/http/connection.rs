@@ -13,12 +13,13 @@ use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::http::{Request, Response};
+use axum::routing::future::RouteFuture;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -53,6 +54,9 @@ pub(super) async fn run<S>(
     };
     let mut connection = http1::Builder::new()
         .header_read_timeout(None) // ours knows idle from slow
+        // Who says that he sends no more still gets his answer. And looking for that while a
+        // request is at work would take a buffer of 8 KiB for each.
+        .half_close(true)
         .max_buf_size(limits.header_bytes_max)
         .max_header_size(limits.header_bytes_max)
         .serve_connection(TokioIo::new(socket), handler);
@@ -212,23 +216,38 @@ struct Handler {
 impl hyper::service::Service<Request<Incoming>> for Handler {
     type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let busy = self.pulse.begin();
-        // A router is always ready: `poll_ready` is not asked for.
-        let answer = self.router.clone().call(request.map(Body::new));
-        Box::pin(async move {
-            let response = answer.await?;
-            Ok(response.map(|body| Answer { body, _busy: busy }))
-        })
+        Answering {
+            busy: Some(self.pulse.begin()),
+            // A router is always ready: `poll_ready` is not asked for.
+            answer: self.router.clone().call(request.map(Body::new)),
+        }
+    }
+}
+
+/// The router at work on a request. Why no `async` block: the connection has room for this one, a
+/// block would be boxed for each request.
+struct Answering {
+    answer: RouteFuture<Infallible>,
+    busy: Option<Busy>,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answer).poll(cx));
+        let busy = self.busy.take();
+        Poll::Ready(answer.map(|response| response.map(|body| Answer { body, _busy: busy })))
     }
 }
 
 /// An answer's body; the request is under way as long as this lives.
 struct Answer {
     body: Body,
-    _busy: Busy,
+    _busy: Option<Busy>,
 }
 
 impl hyper::body::Body for Answer {

@@ -30,6 +30,7 @@ mod forms;
 mod fresh;
 mod ndjson;
 mod next;
+mod observe;
 mod openapi;
 mod ops;
 mod query;

@@ -4,13 +4,10 @@
 //! is not in the table is answered with a problem document.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, header};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse, Response};
+use axum::extract::MatchedPath;
+use axum::middleware;
 use axum::routing::{MethodRouter, delete, get, options, post, put};
 
 use super::error::{
@@ -18,6 +15,7 @@ use super::error::{
     MEDIA_TYPE, METHOD, NO_FORM, NOT_ACCEPTABLE, NOT_FOUND, PRECONDITION, Problem, TOO_LARGE,
     TOO_SLOW, UNAUTHORIZED,
 };
+use super::observe::Observing;
 use super::query::Parameter;
 use super::{
     Hall, auth, browser, cluster, cors, forms, fresh, ndjson, openapi, read, render, submit, tasks,
@@ -569,7 +567,7 @@ pub(super) fn public(doors: &Arc<Hall>) -> Router {
     router
         .fallback(nothing_here)
         .method_not_allowed_fallback(no_such_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(doors), observe))
+        .layer(Observing(Arc::clone(doors)))
         .with_state(Arc::clone(doors))
 }
 
@@ -583,23 +581,8 @@ pub(super) async fn no_such_method() -> Problem {
     Problem::new(METHOD, "see Allow")
 }
 
-/// Around every request: what was answered is counted, and no answer is taken for another type.
-async fn observe(State(doors): State<Arc<Hall>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("other", table_path);
-    let mut response = next.run(request).await.into_response();
-    response.headers_mut().insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    (doors.observe)(route, response.status().as_u16(), begun.elapsed());
-    response
-}
-
-fn table_path(matched: &MatchedPath) -> &'static str {
+/// As the table names it.
+pub(super) fn table_path(matched: &MatchedPath) -> &'static str {
     let found = ROUTES.iter().find(|route| route.path == matched.as_str());
     found.map_or("other", |route| route.path)
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use axum::body::{Body as RequestBody, Bytes};
 use axum::extract::{Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use storage::Key;
@@ -33,6 +34,8 @@ pub(super) const TAKES: &[&str] = &[
 pub(super) const NDJSON: &str = "application/x-ndjson";
 /// As far as an outer multipart or an escape makes a body longer than what it means.
 const WRAPPING_MAX: usize = 3;
+/// Most receipts are not longer; what is longer only costs growing.
+const RECEIPT_BYTES: usize = 256;
 
 /// `POST /f/{form}`: from a page, or from a program.
 pub(super) async fn from_page(
@@ -40,8 +43,7 @@ pub(super) async fn from_page(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
-    let headers = parts.headers;
+    let (Parts { headers, .. }, body) = request.into_parts();
     let is_program = accept::wants_json(&headers) || is_json(&accept::content_type(&headers));
     let Some(form) = doors.form(&name).await else {
         let problem = Problem::no_form(&name);
@@ -52,9 +54,9 @@ pub(super) async fn from_page(
         };
     };
     if is_program {
-        return to_program(&doors, &form, &headers, body).await;
+        return Box::pin(to_program(&doors, &form, &headers, body)).await;
     }
-    browser::submit(&doors, &form, &headers, body).await
+    Box::pin(browser::submit(&doors, &form, &headers, body)).await
 }
 
 /// `POST /v1/forms/{form}/submissions`: from a program, one or many.
@@ -63,15 +65,15 @@ pub(super) async fn from_program(
     Path(name): Path<String>,
     request: Request,
 ) -> Response {
-    let (parts, body) = request.into_parts();
+    let (Parts { headers, .. }, body) = request.into_parts();
     let Some(form) = doors.form(&name).await else {
         return Problem::no_form(&name).into_response();
     };
-    let kind = accept::content_type(&parts.headers);
+    let kind = accept::content_type(&headers);
     if kind == NDJSON || kind == "application/jsonl" || kind == "application/ndjson" {
-        return ndjson::submit(doors, form, &parts.headers, body);
+        return ndjson::submit(doors, form, &headers, body);
     }
-    to_program(&doors, &form, &parts.headers, body).await
+    Box::pin(to_program(&doors, &form, &headers, body)).await
 }
 
 async fn to_program(
@@ -118,7 +120,7 @@ pub(super) async fn check_and_take(
         .map(|target| next::check(&form.definition.next, &target))
         .transpose()?;
     let key = idempotency_key(headers)?.map(Key::Own);
-    let receipt = doors.ingest.submit(form, body, key).await?;
+    let receipt = Box::pin(doors.ingest.submit(form, body, key)).await?;
     Ok((receipt, next))
 }
 
@@ -149,7 +151,8 @@ pub(super) async fn read(
     let mut room = Room::new(&doors.body_room);
     let bytes = body::read(headers, body, bytes_max, &doors.config, &mut room).await?;
     let body = if is_pairs {
-        Body::Pairs(pairs(headers, &kind, bytes).await?)
+        // Its parser is large, and most bodies are JSON.
+        Body::Pairs(Box::pin(pairs(headers, &kind, bytes)).await?)
     } else {
         Body::Json(bytes)
     };
@@ -200,8 +203,9 @@ fn created(receipt: &Receipt) -> Response {
                 .map(|place| (header::LOCATION, place)),
         );
     }
+    let mut body = Vec::with_capacity(RECEIPT_BYTES);
     // A receipt is strings and numbers: it has no way to fail.
-    let body = serde_json::to_vec(receipt).unwrap_or_default();
+    drop(serde_json::to_writer(&mut body, receipt));
     (StatusCode::CREATED, headers, body).into_response()
 }
 

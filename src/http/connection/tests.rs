@@ -16,7 +16,13 @@ fn router() -> Router {
         .route("/", get(|| async { "hello" }))
         .route("/big", get(|| async { vec![b'x'; 1 << 20] }))
         .route("/echo", post(|body: Bytes| async { body }))
+        .route("/later", get(later))
         .route("/never", get(std::future::pending::<()>))
+}
+
+async fn later() -> &'static str {
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    "later"
 }
 
 fn connect(stopping: &CancellationToken) -> Client {
@@ -188,4 +194,14 @@ async fn a_handler_at_work_is_not_hurried() {
     client.say("GET /never HTTP/1.1\r\n\r\n").await;
     let answer = tokio::time::timeout(Duration::from_hours(1), client.stream.read_u8()).await;
     assert!(answer.is_err(), "closed after {}", client.seconds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_says_that_no_more_comes_still_gets_the_answer() {
+    let mut client = connect(&CancellationToken::new());
+    client.say("GET /later HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    client.stream.shutdown().await.unwrap();
+    let answer = client.rest().await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(answer.ends_with("later"), "{answer}");
 }
