@@ -3,6 +3,8 @@
 //! Holds: who may, from where and to where is settled before `ingest` sees a submission; an answer
 //! 2xx is made from a receipt and from nothing else. For a program a refusal is a problem document,
 //! for a browser the page again with what was typed (see `browser`).
+//! Why the long ways are boxed one by one: the allocator serves a box of up to 1 KiB from the
+//! thread's own cache, and all of it in one would take twice that.
 
 use std::sync::Arc;
 
