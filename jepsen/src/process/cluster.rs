@@ -16,7 +16,8 @@ use crate::client::Client;
 use crate::client::cluster::{State, View, state, view};
 use crate::net::{self, Net};
 use crate::process::disk::Disk;
-use crate::process::site::{Site, free_ports};
+use crate::process::ports;
+use crate::process::site::Site;
 use crate::process::{Died, Node};
 
 const LEADER_TIME: Duration = Duration::from_mins(1);
@@ -58,7 +59,7 @@ impl Cluster {
         let net = layout.has_net.then(|| Net::new(nodes, seed)).transpose()?;
         let listens = (0..nodes).map(|node| match &net {
             Some(_) => Ok(PORTS.map(|port| SocketAddr::from((net::address(node), port)))),
-            None => free_ports::<3>(),
+            None => ports::free::<3>(),
         });
         let listens = listens.collect::<anyhow::Result<Vec<_>>>()?;
         let peers = listens.iter().map(|[_, _, peer]| peer.to_string());

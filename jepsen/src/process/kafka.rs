@@ -24,7 +24,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::process::site::free_ports;
+use crate::process::ports;
 use crate::process::threads;
 use tools::Layout;
 
@@ -79,7 +79,7 @@ pub(crate) struct Ports {
 impl Ports {
     /// Free ones of `host`.
     pub(crate) fn free(host: Ipv4Addr) -> anyhow::Result<Self> {
-        let [client, direct, inter, control] = free_ports::<4>()?;
+        let [client, direct, inter, control] = ports::free::<4>()?;
         let on_host = |address: SocketAddr| SocketAddr::from((host, address.port()));
         Ok(Self {
             client: on_host(client),

@@ -9,6 +9,7 @@ pub(crate) mod memory;
 pub(crate) mod sheets;
 pub(crate) mod site;
 
+mod ports;
 mod threads;
 
 use std::net::SocketAddr;

@@ -10,21 +10,20 @@
 //! ```
 //! Holds: nothing of the caller's environment reaches the product.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, ensure};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
-use crate::dice::Dice;
 use crate::net::Space;
 use crate::process::Died;
 use crate::process::disk::Disk;
+use crate::process::ports;
 
 const OWN_FORMS: [(&str, &str); 4] = [
     (
@@ -49,7 +48,6 @@ const OWN_TASKS: [(&str, &str); 1] = [(
     include_str!("../../definitions/tasks/jepsen-sheet.toml"),
 )];
 const LOG_TAIL: usize = 4000;
-const PORT_TRIALS: u32 = 1000;
 
 #[derive(Debug)]
 pub(crate) struct Site {
@@ -89,7 +87,7 @@ impl Site {
         let directory = tempfile::Builder::new()
             .prefix("jepsen-")
             .tempdir_in(parent)?;
-        let [http, ops] = free_ports()?;
+        let [http, ops] = ports::free()?;
         Self::build(Home::Own(directory), binary, deploy, (http, ops))
     }
 
@@ -286,26 +284,4 @@ fn copy_all(from: &Path, to: &Path) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Addresses that nobody listens on; each is given out once, since all are free again on return.
-/// Below the range from which the kernel takes the client's end of a connection: else a client
-/// that connects while the product is down may sit on its port, or even meet itself.
-pub(crate) fn free_ports<const COUNT: usize>() -> anyhow::Result<[SocketAddr; COUNT]> {
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    let mut given = GIVEN.lock().map_err(|_| anyhow::anyhow!("ports"))?;
-    let mut dice = Dice::new(getrandom::u64().context("no dice")?);
-    let mut free = || {
-        let mut ports = (0..PORT_TRIALS).map(|_| 10_000 + dice.below(20_000));
-        let free = ports.find_map(|port| {
-            let port = u16::try_from(port).ok()?;
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
-            given.insert(port).then_some(port)
-        });
-        let port = free.context("no free port")?;
-        Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-    };
-    let addresses = (0..COUNT).map(|_| free());
-    let addresses = addresses.collect::<anyhow::Result<Vec<_>>>()?;
-    addresses.try_into().map_err(|_| anyhow::anyhow!("ports"))
 }
