@@ -15,8 +15,9 @@ use super::core::Core;
 use super::queue::{Call, Reply};
 use crate::error::Error;
 
-/// Calls of one batch that the writer answers itself.
-const HERE_MAX: usize = 32;
+/// Calls of one batch that the writer answers itself: to wake the other thread takes as long as about so many
+/// answers do.
+const HERE_MAX: usize = 128;
 /// Batches whose answers wait; then the writer does too.
 const BATCHES_MAX: usize = 4;
 
@@ -94,14 +95,17 @@ impl Answerer {
         }
     }
 
-    /// Answers the calls of a batch and gives it back to be filled again.
-    pub(super) fn answer(&mut self, mut batch: Batch, verdict: &Verdict) {
+    /// Answers the calls of a batch; gives it back, to be filled again.
+    pub(super) fn answer(&mut self, mut batch: Batch, verdict: &Verdict) -> Batch {
+        if 0 < batch.cost {
+            // It was not written: that would have made the room.
+            self.core.release(self.core.state(), &mut batch);
+        }
         let lot = Lot {
             calls: std::mem::take(&mut batch.calls),
             has_earlier_part: batch.has_earlier_part,
             verdict: verdict.clone(),
         };
-        self.core.release(batch);
         let is_short = lot.calls.len() <= HERE_MAX;
         let is_for_here = is_short && self.outstanding.load(Ordering::Acquire) == 0;
         match &self.lots {
@@ -112,6 +116,8 @@ impl Answerer {
             }
             Some(_) | None => lot.tell(),
         }
+        batch.clear(0);
+        batch
     }
 
     /// Broken on purpose: tells everybody before anything is written.

@@ -1,8 +1,8 @@
-//! A batch being put together: records into bytes, header and padding around them, and who waits.
+//! A batch being put together: pieces of the stream, header and padding around them, and who waits.
 //!
-//! Holds: a record is encoded once, by the thread that brings it, straight into the bytes that will
-//! be written; so while one batch is on its way to the disk the next one is already made. Only a
-//! rotation encodes again: records are bound to their segment's salt.
+//! Holds: pieces are copied by the threads that bring them into the bytes that will be written; so
+//! while one batch is on its way to the disk the next one is already made. Only a rotation changes
+//! them: records are bound to their segment's salt.
 
 use crc32fast::Hasher;
 
@@ -11,9 +11,10 @@ use super::bytes::{put, round_up};
 use super::damage::Floor;
 use super::entry::Vote;
 use super::format::{BATCH_BODY_LEN_MAX, BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader};
+use super::piece::Piece;
 use super::queue::Call;
-use super::record::{PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, Record};
-use crate::ids::Index;
+use super::record::{PAYLOAD_LEN_MAX, RECORD_HEADER_LEN, Record, reseed};
+use crate::ids::LogId;
 
 const _: () = assert!(
     PAYLOAD_LEN_MAX + RECORD_HEADER_LEN <= BATCH_BODY_LEN_MAX,
@@ -22,17 +23,25 @@ const _: () = assert!(
 
 /// Room that a large batch took is given back after it; touching it anew costs more than keeping it.
 const KEPT_BYTES_MAX: usize = 2 << 20;
-/// The same for its records.
-const KEPT_RECORDS_MAX: usize = 8192;
+/// The same for its calls.
+const KEPT_CALLS_MAX: usize = 8192;
+/// The body's crc takes in so much at once: short pieces cost it several times as much a byte. More would
+/// leave too much of it to the writer's thread, while the disk has nothing to do.
+const CRC_BYTES_MIN: usize = 2048;
 
 /// Records on their way into one write.
 #[derive(Default)]
 pub(super) struct Batch {
     bytes: AlignedBuf,
     body_crc: Hasher,
+    /// How far into `bytes` it has come.
+    crc_upto: usize,
     salt: u64,
-    records: Vec<Record>,
-    entries: Option<(Index, Index)>,
+    records: usize,
+    /// The first and the last.
+    entries: Option<(LogId, LogId)>,
+    /// The records that are no entries.
+    marks: Vec<Record>,
     /// The calls that end with it.
     pub(super) calls: Vec<Call>,
     /// Its first call began in the batch before.
@@ -76,18 +85,25 @@ pub(super) struct Place {
 }
 
 impl Batch {
+    /// An empty one for the segment of this salt.
+    pub(super) fn new(salt: u64) -> Self {
+        let mut batch = Self::default();
+        batch.clear(salt);
+        batch
+    }
+
     /// Begins anew, for the segment of this salt.
     pub(super) fn clear(&mut self, salt: u64) {
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES_MAX);
         self.bytes.resize(BATCH_HEADER_LEN);
-        self.body_crc = Hasher::new();
+        self.begin_crc();
         self.salt = salt;
-        self.records.clear();
-        self.records.shrink_to(KEPT_RECORDS_MAX);
+        self.records = 0;
         self.entries = None;
+        self.marks = Vec::new();
         self.calls.clear();
-        self.calls.shrink_to(KEPT_RECORDS_MAX);
+        self.calls.shrink_to(KEPT_CALLS_MAX);
         self.has_earlier_part = false;
         self.must_sync = false;
         self.vote = None;
@@ -96,40 +112,41 @@ impl Batch {
         self.cost = 0;
     }
 
-    /// Whether the record may come into this batch: there is room, and nothing that drops entries
-    /// stands behind entries, so that a batch carries one unbroken range of indexes.
-    pub(super) fn takes(&self, record: &Record, bytes_max: usize) -> bool {
-        if self.records.is_empty() {
-            return true;
+    /// Takes a piece in; gives it back where there is no room, or where it drops entries and would
+    /// stand behind some: a batch carries one unbroken range of indexes.
+    pub(super) fn push(&mut self, mut piece: Piece, bytes_max: usize) -> Option<Piece> {
+        let len = self.bytes.len() - BATCH_HEADER_LEN + piece.bytes.len();
+        let has_room = len <= bytes_max.min(BATCH_BODY_LEN_MAX);
+        let fits = has_room && !(piece.drops_entries() && self.entries.is_some());
+        if !fits && !self.is_empty() {
+            return Some(piece);
         }
-        let len = self.bytes.len() - BATCH_HEADER_LEN + record.encoded_len();
-        len <= bytes_max.min(BATCH_BODY_LEN_MAX)
-            && !(record.drops_entries() && self.entries.is_some())
+        piece.reseed(self.salt);
+        self.bytes.extend(&piece.bytes);
+        if CRC_BYTES_MIN <= self.bytes.len() - self.crc_upto {
+            self.extend_crc();
+        }
+        self.records += piece.count;
+        if let Some((first, last)) = piece.entries {
+            let first = self.entries.map_or(first, |(first, _)| first);
+            self.entries = Some((first, last));
+        }
+        if let Some(Record::Vote(vote)) = &piece.mark {
+            self.vote = Some(*vote);
+        }
+        self.marks.extend(piece.mark);
+        None
     }
 
-    /// Adds a record.
-    pub(super) fn push(&mut self, record: Record) {
-        self.encode(&record);
-        match &record {
-            Record::Entry(entry) => {
-                let index = entry.id.index;
-                let first = self.entries.map_or(index, |(first, _)| first);
-                self.entries = Some((first, index));
-            }
-            Record::Vote(vote) => self.vote = Some(*vote),
-            Record::TruncateAfter(_)
-            | Record::PurgeUpto(_)
-            | Record::Committed(_)
-            | Record::Repaired(_) => {}
-        }
-        self.records.push(record);
+    fn begin_crc(&mut self) {
+        (self.body_crc, self.crc_upto) = (Hasher::new(), BATCH_HEADER_LEN);
     }
 
-    fn encode(&mut self, record: &Record) {
-        let from = self.bytes.len();
-        record.encode(self.salt, &mut self.bytes);
-        let encoded = self.bytes.as_slice().get(from..).unwrap_or_default();
-        self.body_crc.update(encoded);
+    /// Takes what is new into the body's crc.
+    fn extend_crc(&mut self) {
+        let rest = self.bytes.as_slice().get(self.crc_upto..);
+        self.body_crc.update(rest.unwrap_or_default());
+        self.crc_upto = self.bytes.len();
     }
 
     /// Binds the records to another segment.
@@ -138,25 +155,22 @@ impl Batch {
             return;
         }
         self.salt = salt;
-        self.bytes.truncate(BATCH_HEADER_LEN);
-        self.body_crc = Hasher::new();
-        let records = std::mem::take(&mut self.records);
-        for record in &records {
-            self.encode(record);
-        }
-        self.records = records;
+        let records = self.bytes.as_mut_slice().get_mut(BATCH_HEADER_LEN..);
+        reseed(salt, records.unwrap_or_default());
+        self.begin_crc();
     }
 
     /// The bytes to write, a whole number of blocks; how many of them are the batch's own; and the
     /// crc of their header.
     pub(super) fn seal(&mut self, place: Place) -> (&[u8], usize, u32) {
+        self.extend_crc();
         let body_len = self.bytes.len() - BATCH_HEADER_LEN;
         assert!(body_len <= BATCH_BODY_LEN_MAX, "a body of {body_len} bytes");
         let header = BatchHeader {
             salt: self.salt,
             seq: place.seq,
-            entries: self.entries,
-            record_count: u32::try_from(self.records.len()).unwrap_or(u32::MAX),
+            entries: self.entries.map(|(first, last)| (first.index, last.index)),
+            record_count: u32::try_from(self.records).unwrap_or(u32::MAX),
             body_len: u32::try_from(body_len).unwrap_or(u32::MAX),
             body_crc: self.body_crc.clone().finalize(),
             chain: place.chain,
@@ -170,11 +184,11 @@ impl Batch {
         (self.bytes.as_slice(), len, crc)
     }
 
-    pub(super) fn records(&self) -> &[Record] {
-        &self.records
+    pub(super) fn marks(&self) -> &[Record] {
+        &self.marks
     }
 
-    pub(super) fn entries(&self) -> Option<(Index, Index)> {
+    pub(super) fn entries(&self) -> Option<(LogId, LogId)> {
         self.entries
     }
 
@@ -185,11 +199,11 @@ impl Batch {
 
     /// Whether segments may be free after it.
     pub(super) fn has_purge(&self) -> bool {
-        let mut records = self.records.iter();
-        records.any(|record| matches!(record, Record::PurgeUpto(_)))
+        let mut marks = self.marks.iter();
+        marks.any(|mark| matches!(mark, Record::PurgeUpto(_)))
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records == 0
     }
 }

@@ -1,7 +1,7 @@
 //! The most recent entries, in memory.
 //!
 //! Holds: it ends where the log ends; entries that are not written yet are always in it, so that
-//! an entry is readable as soon as `append` has returned. Older ones go when it is full.
+//! an entry is readable as soon as `append` has returned. Older ones go when it is full and more comes.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,13 +10,24 @@ use super::entry::Entry;
 use super::record::RECORD_HEADER_LEN;
 use crate::ids::Index;
 
-/// The log's tail. Each entry carries a stamp that counts appended entries over the life of the
-/// handle: an index may come twice (after a truncation), a stamp never does.
+/// The log's tail, as it was appended: what came in one call comes and goes as one. Each call carries a
+/// stamp that counts them over the life of the handle: an index may come twice (after a truncation), a
+/// stamp never does.
 #[derive(Debug, Default)]
 pub(super) struct TailCache {
-    entries: VecDeque<(u64, Entry)>,
+    calls: VecDeque<Appended>,
     bytes: usize,
     next_stamp: u64,
+    /// Stamps below are of calls that are written.
+    written: u64,
+}
+
+/// What one call appended, or what is left of it; never nothing.
+#[derive(Debug)]
+pub(super) struct Appended {
+    stamp: u64,
+    bytes: usize,
+    entries: VecDeque<Entry>,
 }
 
 /// What an entry costs to keep or to write.
@@ -25,74 +36,105 @@ pub(super) fn cost(entry: &Entry) -> usize {
 }
 
 impl TailCache {
-    /// Adds the newest entry.
-    pub(super) fn push(&mut self, entry: Entry) {
-        if let Some((_, last)) = self.entries.back() {
-            assert_eq!(
-                last.id.index.next(),
-                entry.id.index,
-                "the cache has no holes"
-            );
+    /// Adds the newest entries, which cost so many bytes.
+    pub(super) fn push(&mut self, entries: Vec<Entry>, bytes: usize) {
+        let Some(first) = entries.first() else {
+            return;
+        };
+        if let Some(last) = self.last() {
+            assert_eq!(last.next(), first.id.index, "the cache has no holes");
         }
-        self.bytes += cost(&entry);
-        self.entries.push_back((self.next_stamp, entry));
+        self.bytes += bytes;
+        self.calls.push_back(Appended {
+            stamp: self.next_stamp,
+            bytes,
+            entries: entries.into(),
+        });
         self.next_stamp += 1;
     }
 
     /// Entries after `keep` are gone.
     pub(super) fn truncate_after(&mut self, keep: Option<Index>) {
-        while let Some((_, last)) = self.entries.back() {
-            if keep.is_some_and(|keep| last.id.index <= keep) {
-                break;
+        while let Some(call) = self.calls.back_mut() {
+            while let Some(last) = call.entries.back() {
+                if keep.is_some_and(|keep| last.id.index <= keep) {
+                    return;
+                }
+                let bytes = cost(last);
+                call.bytes -= bytes;
+                self.bytes -= bytes;
+                call.entries.pop_back();
             }
-            self.bytes -= cost(last);
-            self.entries.pop_back();
+            self.calls.pop_back();
         }
     }
 
     /// Entries up to `upto` are gone.
     pub(super) fn purge(&mut self, upto: Index) {
-        while let Some((_, first)) = self.entries.front() {
-            if first.id.index > upto {
-                break;
+        while let Some(call) = self.calls.front_mut() {
+            while let Some(first) = call.entries.front() {
+                if first.id.index > upto {
+                    return;
+                }
+                let bytes = cost(first);
+                call.bytes -= bytes;
+                self.bytes -= bytes;
+                call.entries.pop_front();
             }
-            self.bytes -= cost(first);
-            self.entries.pop_front();
+            self.calls.pop_front();
         }
     }
 
-    /// Makes room down to `bytes_max`, but only of what is written: stamps below `written`.
-    pub(super) fn shrink(&mut self, bytes_max: usize, written: u64) {
-        while let Some((stamp, first)) = self.entries.front() {
-            if self.bytes <= bytes_max || *stamp >= written {
+    /// Calls of stamps below this one are written.
+    pub(super) fn is_written_upto(&mut self, stamp: u64) {
+        self.written = self.written.max(stamp);
+    }
+
+    /// Makes room down to `bytes_max`, but only of what is written. What goes is handed out: letting
+    /// go of many entries takes its time, and the caller holds a lock.
+    pub(super) fn shrink(&mut self, bytes_max: usize) -> Vec<Appended> {
+        let mut gone = Vec::new();
+        while let Some(call) = self.calls.front() {
+            if self.bytes <= bytes_max || call.stamp >= self.written {
                 break;
             }
-            self.bytes -= cost(first);
-            self.entries.pop_front();
+            self.bytes -= call.bytes;
+            gone.extend(self.calls.pop_front());
         }
         // A burst must not leave its room behind for ever.
-        if self.entries.capacity() > 4096 && self.entries.len() < self.entries.capacity() / 4 {
-            self.entries.shrink_to(self.entries.len() * 2);
+        if self.calls.capacity() > 4096 && self.calls.len() < self.calls.capacity() / 4 {
+            self.calls.shrink_to(self.calls.len() * 2);
         }
+        gone
     }
 
-    /// The stamp of the next entry.
+    /// The stamp of the next call.
     pub(super) fn next_stamp(&self) -> u64 {
         self.next_stamp
     }
 
     /// The oldest index in it.
     pub(super) fn first(&self) -> Option<Index> {
-        self.entries.front().map(|(_, entry)| entry.id.index)
+        let first = self.calls.front()?.entries.front()?;
+        Some(first.id.index)
+    }
+
+    fn last(&self) -> Option<Index> {
+        let last = self.calls.back()?.entries.back()?;
+        Some(last.id.index)
     }
 
     /// Entries of `range`, which must begin inside.
     pub(super) fn range(&self, range: Range<Index>) -> impl Iterator<Item = &Entry> {
-        let first = self.first().unwrap_or(range.end);
-        let skip = usize::try_from(range.start.0.saturating_sub(first.0)).unwrap_or(usize::MAX);
-        self.entries
-            .range(skip.min(self.entries.len())..)
-            .map(|(_, entry)| entry)
+        let is_before = |call: &Appended| {
+            let last = call.entries.back();
+            last.is_some_and(|last| last.id.index < range.start)
+        };
+        let from = self.calls.partition_point(is_before);
+        self.calls
+            .range(from..)
+            .flat_map(|call| &call.entries)
+            .skip_while(move |entry| entry.id.index < range.start)
             .take_while(move |entry| entry.id.index < range.end)
     }
 

@@ -57,6 +57,13 @@ impl Head {
         Ok(())
     }
 
+    /// Entries from `first` to `last`, each of which follows the one before it.
+    pub(super) fn extend(&mut self, first: LogId, last: LogId) -> Result<(), &'static str> {
+        self.append(first)?;
+        self.marks.last = Some(last);
+        Ok(())
+    }
+
     fn truncate_after(&mut self, keep: Option<LogId>) {
         let keep = keep.max_by_index(self.marks.purged);
         if keep.map(|id| id.index) >= self.marks.last.map(|id| id.index) {
@@ -170,6 +177,24 @@ impl Chart {
                 Record::Entry(_) | Record::Vote(_) | Record::Committed(_) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Takes in the entries from `first` to `last` of a batch that lies at `offset` of `segment`, and
+    /// whose other records it has taken in.
+    pub(super) fn extend(
+        &mut self,
+        (first, last): (LogId, LogId),
+        segment: SegmentId,
+        offset: u64,
+    ) -> Result<(), &'static str> {
+        self.head.extend(first, last)?;
+        let first = first.index;
+        self.point(Point {
+            first,
+            segment,
+            offset,
+        });
         Ok(())
     }
 

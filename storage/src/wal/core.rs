@@ -4,7 +4,7 @@
 //! written. Never is anything waited for, written or answered under the lock, except for room.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
 use std::time::{Duration, Instant};
@@ -18,9 +18,9 @@ use super::entry::SegmentId;
 use super::kept::KeptBatches;
 use super::mode::WriteMode;
 use super::open_files::OpenFiles;
+use super::piece::Piece;
 use super::pool::Pool;
 use super::queue::{Needs, Queue};
-use super::record::Record;
 use super::recovery::Known;
 use super::scrub::Scrubber;
 use crate::command::Policy;
@@ -32,6 +32,8 @@ use crate::poison::Poison;
 
 pub(super) struct Core {
     state: Mutex<State>,
+    /// The active segment's: what comes in is encoded for it. Changed under the state's lock only.
+    salt: AtomicU64,
     /// There is work, or the end of it.
     work: Condvar,
     /// Queue bytes were released.
@@ -70,8 +72,6 @@ pub(super) struct State {
     pub(super) segments: VecDeque<Known>,
     pub(super) findings: Vec<Damage>,
     pub(super) floor: Option<Floor>,
-    /// The active segment's: what comes in is encoded for it.
-    pub(super) salt: u64,
     pub(super) is_closing: bool,
     /// The writer sleeps: only then is a wake-up worth a system call.
     is_writer_idle: bool,
@@ -128,13 +128,13 @@ impl Core {
             segments: parts.segments,
             findings: parts.findings,
             floor: parts.floor,
-            salt: 0,
             is_closing: false,
             is_writer_idle: false,
             is_room_wanted: false,
         };
         Self {
             state: Mutex::new(state),
+            salt: AtomicU64::new(0),
             work: Condvar::new(),
             room: Condvar::new(),
             poison: Poison::default(),
@@ -197,6 +197,16 @@ impl Core {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The active segment's. Without the lock it may be another's a moment later.
+    pub(super) fn salt(&self) -> u64 {
+        self.salt.load(Ordering::Relaxed)
+    }
+
+    /// `_state`: whoever has that has the lock.
+    pub(super) fn set_salt(&self, _state: &mut State, salt: u64) {
+        self.salt.store(salt, Ordering::Relaxed);
+    }
+
     /// Waits until `bytes` more may wait for the writer.
     pub(super) fn state_with_room(&self, bytes: usize) -> MutexGuard<'_, State> {
         let bytes_max = self.config.queue_bytes_max;
@@ -213,15 +223,14 @@ impl Core {
     pub(super) fn push(
         &self,
         mut state: MutexGuard<'_, State>,
-        records: impl Iterator<Item = Record>,
+        pieces: impl IntoIterator<Item = Piece>,
         needs: Needs,
     ) -> Option<Needs> {
         if self.has_ended() {
             return Some(needs);
         }
-        let salt = state.salt;
         let bytes_max = self.config.batch_bytes_max;
-        state.queue.push(salt, bytes_max, records, needs);
+        state.queue.push(self.salt(), bytes_max, pieces, needs);
         self.wake(state);
         None
     }
@@ -280,19 +289,21 @@ impl Core {
         }
     }
 
-    /// For the writer: this batch is done; what its calls counted is room again.
-    pub(super) fn release(&self, batch: Batch) {
-        let mut state = self.state();
-        state.queue.release(batch.cost);
-        state.queue.give_back(batch);
-        self.metrics
-            .queue_bytes
-            .set(i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX));
+    /// For the writer: what the batch's calls counted is room again.
+    pub(super) fn release(&self, mut state: MutexGuard<'_, State>, batch: &mut Batch) {
+        state.queue.release(std::mem::take(&mut batch.cost));
+        let bytes = i64::try_from(state.queue.bytes()).unwrap_or(i64::MAX);
         let is_room_wanted = std::mem::take(&mut state.is_room_wanted);
         drop(state);
+        self.metrics.queue_bytes.set(bytes);
         if is_room_wanted {
             self.room.notify_all();
         }
+    }
+
+    pub(super) fn tell_cache(&self, state: &State) {
+        let bytes = i64::try_from(state.cache.bytes()).unwrap_or(i64::MAX);
+        self.metrics.cache_bytes.set(bytes);
     }
 
     pub(super) fn tell_segments(&self, state: &State) {

@@ -277,9 +277,12 @@ impl BatchHeader {
 
 /// The crc of a record: its first 28 bytes and its payload, seeded with its segment's salt.
 pub(crate) fn record_crc(salt: u64, head: &[u8], payload: &[u8]) -> u32 {
+    // In as few pieces as can be: each costs some 20 ns of its own.
+    let mut start = [0; 8 + 28];
+    put(&mut start, 0, &salt.to_le_bytes());
+    put(&mut start, 8, head);
     let mut hasher = Hasher::new();
-    hasher.update(&salt.to_le_bytes());
-    hasher.update(head);
+    hasher.update(&start);
     hasher.update(payload);
     hasher.finalize()
 }

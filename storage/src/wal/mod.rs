@@ -27,6 +27,7 @@ mod kept;
 mod mode;
 mod open_files;
 mod opening;
+mod piece;
 mod pool;
 mod queue;
 mod reader;
@@ -62,8 +63,9 @@ pub use stepped::Stepper;
 use self::batch::NewFloor;
 use self::cache::cost;
 use self::handle::Handle;
+use self::piece::Piece;
 use self::queue::Needs;
-use self::record::{PAYLOAD_LEN_MAX, Record};
+use self::record::Record;
 use crate::command::Policy;
 use crate::config::WalConfig;
 use crate::disk::Disk;
@@ -111,6 +113,7 @@ impl Wal {
     pub fn append(&self, entries: Vec<Entry>, done: Done) {
         let cost = entries.iter().map(cost).sum();
         let core = &self.handle.core;
+        let pieces = Piece::all_of(core.salt(), &entries, core.config.batch_bytes_max);
         let mut state = core.state_with_room(cost);
         let mut needs = Needs {
             cost,
@@ -119,20 +122,18 @@ impl Wal {
         if self.is_refusing(&state) {
             return self.refuse(state, needs);
         }
-        let mut head = state.head;
-        for entry in &entries {
-            let len = entry.payload.len();
-            assert!(len <= PAYLOAD_LEN_MAX, "an entry of {len}");
-            let appended = head.append(entry.id);
-            let last = head.marks.last;
-            assert_eq!(Ok(()), appended, "entry {} after {last:?}", entry.id);
+        if let (Some(first), Some(last)) = (entries.first(), entries.last()) {
+            let before = state.head.marks.last;
+            let extended = state.head.extend(first.id, last.id);
+            assert_eq!(Ok(()), extended, "entry {} after {before:?}", first.id);
         }
-        state.head = head;
-        for entry in &entries {
-            state.cache.push(entry.clone());
-        }
+        state.cache.push(entries, cost);
         needs.stamp_end = state.cache.next_stamp();
-        self.push(state, entries.into_iter().map(Record::Entry), needs);
+        // By who appends, not by the writer: the disk would wait for that.
+        let evicted = state.cache.shrink(core.config.tail_cache_bytes_max);
+        core.tell_cache(&state);
+        self.push(state, pieces, needs);
+        drop(evicted);
     }
 
     /// Saves the vote: synced before `done`, under every policy.
@@ -168,11 +169,12 @@ impl Wal {
         if self.is_refusing(&state) {
             return self.refuse(state, needs);
         }
-        self.push(state, std::iter::empty(), needs);
+        self.push(state, [], needs);
     }
 
     fn mark(&self, record: Record, done: Done) {
-        let mut state = self.handle.core.state();
+        let core = &self.handle.core;
+        let mut state = core.state();
         let needs = Needs {
             must_sync: true,
             ..Needs::of(done)
@@ -189,7 +191,8 @@ impl Wal {
             Record::PurgeUpto(upto) => state.cache.purge(upto.index),
             Record::Entry(_) | Record::Vote(_) | Record::Committed(_) | Record::Repaired(_) => {}
         }
-        self.push(state, std::iter::once(record), needs);
+        core.tell_cache(&state);
+        self.push(state, [Piece::of(core.salt(), record)], needs);
     }
 
     fn is_refusing(&self, state: &core::State) -> bool {
@@ -200,17 +203,17 @@ impl Wal {
     fn refuse(&self, state: MutexGuard<'_, core::State>, mut needs: Needs) {
         needs.call.is_refused = true;
         needs.must_sync = false;
-        self.push(state, std::iter::empty(), needs);
+        self.push(state, [], needs);
     }
 
     fn push(
         &self,
         state: MutexGuard<'_, core::State>,
-        records: impl Iterator<Item = Record>,
+        pieces: impl IntoIterator<Item = Piece>,
         needs: Needs,
     ) {
         let core = &self.handle.core;
-        if let Some(needs) = core.push(state, records, needs) {
+        if let Some(needs) = core.push(state, pieces, needs) {
             let refused = core.poison.check().and(Err(Error::Closed));
             needs.call.reply.send(refused);
         }
@@ -259,7 +262,7 @@ impl Wal {
             return self.refuse(state, needs);
         }
         state.floor = floor;
-        self.push(state, std::iter::empty(), needs);
+        self.push(state, [], needs);
     }
 
     /// Calls `hook` once, with the reason, when the log stops for good; at once if it has.

@@ -227,6 +227,7 @@ fn begin(core: &Arc<Core>, scan: &Scan, hard: HardFiles) -> Result<Writer, Error
         core: Arc::clone(core),
         wants_mark: false,
         is_over: false,
+        used: None,
         dirty_since: None,
         tail,
         hard,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::Done;
 use super::batch::{Batch, NewFloor};
-use super::record::Record;
+use super::piece::Piece;
 use crate::error::Error;
 
 /// Batches that were written and are kept to be filled again: one on its way to the disk, one being
@@ -56,7 +56,7 @@ pub(super) struct Needs {
     pub(super) floor: Option<NewFloor>,
     /// The stamp after its last entry.
     pub(super) stamp_end: u64,
-    /// What it counts in the queue until it is answered.
+    /// What it counts in the queue until it is written.
     pub(super) cost: usize,
 }
 
@@ -75,7 +75,7 @@ impl Needs {
     }
 }
 
-/// Batches in order. What the writer holds still counts, until it is answered.
+/// Batches in order. What the writer holds still counts, until it is written.
 #[derive(Default)]
 pub(super) struct Queue {
     batches: VecDeque<Batch>,
@@ -89,13 +89,18 @@ impl Queue {
         &mut self,
         salt: u64,
         batch_bytes_max: usize,
-        records: impl Iterator<Item = Record>,
+        pieces: impl IntoIterator<Item = Piece>,
         needs: Needs,
     ) {
         let mut has_begun = false;
-        for record in records {
-            let batch = self.room_for(salt, batch_bytes_max, &record, has_begun);
-            batch.push(record);
+        for piece in pieces {
+            if let Some(piece) = self.last(salt).push(piece, batch_bytes_max) {
+                let mut batch = self.empty(salt);
+                batch.has_earlier_part = has_begun;
+                let left = batch.push(piece, batch_bytes_max);
+                assert!(left.is_none(), "a piece fits an empty batch");
+                self.batches.push_back(batch);
+            }
             has_begun = true;
         }
         self.bytes += needs.cost;
@@ -107,31 +112,15 @@ impl Queue {
         batch.calls.push(needs.call);
     }
 
-    /// The last batch if it takes the record, else a new one.
-    fn room_for(
-        &mut self,
-        salt: u64,
-        bytes_max: usize,
-        record: &Record,
-        is_inside_call: bool,
-    ) -> &mut Batch {
-        let is_full = self
-            .batches
-            .back()
-            .is_some_and(|last| !last.takes(record, bytes_max));
-        if is_full {
-            let mut batch = self.spare.pop().unwrap_or_default();
-            batch.clear(salt);
-            batch.has_earlier_part = is_inside_call;
-            self.batches.push_back(batch);
-        }
-        self.last(salt)
+    fn empty(&mut self, salt: u64) -> Batch {
+        let mut batch = self.spare.pop().unwrap_or_default();
+        batch.clear(salt);
+        batch
     }
 
     fn last(&mut self, salt: u64) -> &mut Batch {
         if self.batches.is_empty() {
-            let mut batch = self.spare.pop().unwrap_or_default();
-            batch.clear(salt);
+            let batch = self.empty(salt);
             self.batches.push_back(batch);
         }
         let at = self.batches.len() - 1;
@@ -146,10 +135,9 @@ impl Queue {
         self.batches.pop_front()
     }
 
-    /// The writer has written this one and its calls are answered, or on their way to be.
-    pub(super) fn give_back(&mut self, mut batch: Batch) {
+    /// The writer is done with this one, and has cleared it.
+    pub(super) fn give_back(&mut self, batch: Batch) {
         if self.spare.len() < SPARE_MAX {
-            batch.clear(0);
             self.spare.push(batch);
         }
     }

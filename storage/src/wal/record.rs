@@ -8,7 +8,6 @@
 
 use bytes::Bytes;
 
-use super::aligned::AlignedBuf;
 use super::bytes::{put, round_up, take, u32_at, u64_at};
 use super::entry::{Entry, EntryKind, Vote};
 use super::format::{BATCH_BODY_LEN_MAX, record_crc};
@@ -16,6 +15,7 @@ use crate::ids::{Index, LogId, NodeId, Term};
 
 /// The length of a record's header.
 pub(crate) const RECORD_HEADER_LEN: usize = 32;
+const CRC_AT: usize = 28;
 /// The largest payload of one entry: with its header it fills half a body, so that it always fits.
 pub(crate) const PAYLOAD_LEN_MAX: usize = BATCH_BODY_LEN_MAX / 2;
 
@@ -51,8 +51,13 @@ impl Record {
 
     /// The index of the entry, if it is one.
     pub(super) fn entry_index(&self) -> Option<Index> {
+        self.entry_id().map(|id| id.index)
+    }
+
+    /// The name of the entry, if it is one.
+    pub(super) fn entry_id(&self) -> Option<LogId> {
         match self {
-            Self::Entry(entry) => Some(entry.id.index),
+            Self::Entry(entry) => Some(entry.id),
             Self::Vote(_)
             | Self::TruncateAfter(_)
             | Self::PurgeUpto(_)
@@ -88,47 +93,25 @@ impl Record {
         }
     }
 
-    /// Writes it at the end of `body`.
-    pub(super) fn encode(&self, salt: u64, body: &mut AlignedBuf) {
-        let (kind, flags, codec, id) = match self {
-            Self::Entry(entry) => (ENTRY, 0, codec(entry.kind), entry.id),
+    /// Writes it at the end of `out`.
+    pub(super) fn encode(&self, salt: u64, out: &mut Vec<u8>) {
+        let (kind, flags, id) = match self {
+            Self::Entry(entry) => return encode_entry(entry, salt, out),
+            Self::Repaired(entry) => return write((REPAIRED, 0, entry.id), Some(entry), salt, out),
             Self::Vote(vote) => {
                 let id = LogId {
                     term: vote.term,
                     node: vote.node,
                     index: Index(0),
                 };
-                (
-                    VOTE,
-                    if vote.is_committed { IS_COMMITTED } else { 0 },
-                    0,
-                    id,
-                )
+                (VOTE, if vote.is_committed { IS_COMMITTED } else { 0 }, id)
             }
-            Self::TruncateAfter(Some(id)) => (TRUNCATE_AFTER, 0, 0, *id),
-            Self::TruncateAfter(None) => (TRUNCATE_AFTER, KEEPS_NONE, 0, LogId::default()),
-            Self::PurgeUpto(id) => (PURGE_UPTO, 0, 0, *id),
-            Self::Committed(id) => (COMMITTED, 0, 0, *id),
-            Self::Repaired(entry) => (REPAIRED, 0, codec(entry.kind), entry.id),
+            Self::TruncateAfter(Some(id)) => (TRUNCATE_AFTER, 0, *id),
+            Self::TruncateAfter(None) => (TRUNCATE_AFTER, KEEPS_NONE, LogId::default()),
+            Self::PurgeUpto(id) => (PURGE_UPTO, 0, *id),
+            Self::Committed(id) => (COMMITTED, 0, *id),
         };
-        let payload = self.payload();
-        assert!(
-            payload.len() <= PAYLOAD_LEN_MAX,
-            "an entry of {} bytes",
-            payload.len()
-        );
-        let mut head = [0; RECORD_HEADER_LEN];
-        put(&mut head, 0, &[kind, flags, codec, 0]);
-        let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
-        put(&mut head, 4, &len.to_le_bytes());
-        put(&mut head, 8, &id.index.0.to_le_bytes());
-        put(&mut head, 16, &id.term.0.to_le_bytes());
-        put(&mut head, 24, &id.node.0.to_le_bytes());
-        let crc = record_crc(salt, head.get(..28).unwrap_or_default(), payload);
-        put(&mut head, 28, &crc.to_le_bytes());
-        body.extend(&head);
-        body.extend(payload);
-        body.resize(round_up(body.len(), 8));
+        write((kind, flags, id), None, salt, out);
     }
 
     /// The record at the beginning of `body` and how many bytes it takes; `None`: there is none.
@@ -138,7 +121,7 @@ impl Record {
             return None;
         }
         let payload = body.get(RECORD_HEADER_LEN..RECORD_HEADER_LEN.checked_add(len)?)?;
-        if u32_at(body, 28)? != record_crc(salt, body.get(..28)?, payload) {
+        if u32_at(body, CRC_AT)? != record_crc(salt, body.get(..CRC_AT)?, payload) {
             return None;
         }
         let id = LogId {
@@ -191,6 +174,47 @@ impl Record {
             body = body.get(used..)?;
         }
         (records.len() == count as usize).then_some(records)
+    }
+}
+
+/// How many bytes an entry takes in a body.
+pub(super) fn entry_len(entry: &Entry) -> usize {
+    RECORD_HEADER_LEN + round_up(entry.payload.len(), 8)
+}
+
+/// Writes an entry at the end of `out`.
+pub(super) fn encode_entry(entry: &Entry, salt: u64, out: &mut Vec<u8>) {
+    write((ENTRY, 0, entry.id), Some(entry), salt, out);
+}
+
+fn write((kind, flags, id): (u8, u8, LogId), entry: Option<&Entry>, salt: u64, out: &mut Vec<u8>) {
+    let codec = entry.map_or(0, |entry| codec(entry.kind));
+    let payload = entry.map_or(&[][..], |entry| &entry.payload);
+    let mut head = [0; RECORD_HEADER_LEN];
+    put(&mut head, 0, &[kind, flags, codec, 0]);
+    let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+    put(&mut head, 4, &len.to_le_bytes());
+    put(&mut head, 8, &id.index.0.to_le_bytes());
+    put(&mut head, 16, &id.term.0.to_le_bytes());
+    put(&mut head, 24, &id.node.0.to_le_bytes());
+    let crc = record_crc(salt, head.get(..CRC_AT).unwrap_or_default(), payload);
+    put(&mut head, CRC_AT, &crc.to_le_bytes());
+    out.extend_from_slice(&head);
+    out.extend_from_slice(payload);
+    out.resize(round_up(out.len(), 8), 0);
+}
+
+/// Binds whole records to the segment of this salt.
+pub(super) fn reseed(salt: u64, mut records: &mut [u8]) {
+    while let Some(len) = u32_at(records, 4) {
+        let len = len as usize;
+        let end = RECORD_HEADER_LEN + round_up(len, 8);
+        let (record, behind) = records.split_at_mut(end.min(records.len()));
+        let payload = record.get(RECORD_HEADER_LEN..RECORD_HEADER_LEN + len);
+        let head = record.get(..CRC_AT).unwrap_or_default();
+        let crc = record_crc(salt, head, payload.unwrap_or_default());
+        put(record, CRC_AT, &crc.to_le_bytes());
+        records = behind;
     }
 }
 
@@ -255,29 +279,29 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_in_order() {
-        let mut body = AlignedBuf::default();
+        let mut body = Vec::new();
         let mut len = 0;
         for record in all() {
             record.encode(7, &mut body);
             len += record.encoded_len();
             assert_eq!(len, body.len());
         }
-        let body = body.as_slice();
-        assert_eq!(Some(all()), Record::decode_all(7, body, 10));
-        assert_eq!(None, Record::decode_all(7, body, 9));
+        assert_eq!(Some(all()), Record::decode_all(7, &body, 10));
+        assert_eq!(None, Record::decode_all(7, &body, 9));
         assert_eq!(
             None,
-            Record::decode_all(8, body, 10),
+            Record::decode_all(8, &body, 10),
             "another segment's record"
         );
         assert_eq!(None, Record::decode_all(7, &body[..body.len() - 8], 10));
+        reseed(8, &mut body);
+        assert_eq!(Some(all()), Record::decode_all(8, &body, 10));
     }
 
     #[test]
     fn every_flipped_bit_that_means_something_is_noticed() {
-        let mut good = AlignedBuf::default();
+        let mut good = Vec::new();
         all()[1].encode(7, &mut good);
-        let good = good.as_slice().to_vec();
         for at in 0..RECORD_HEADER_LEN + 7 {
             for bit in 0..8 {
                 let mut bytes = good.clone();

@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 use super::core::Core;
 use super::entry::Entry;
 use super::format::{BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader, FIRST_BATCH_AT, record_crc};
-use super::record::Record;
+use super::piece::Piece;
+use super::record::{Record, encode_entry};
 use super::recovery::Known;
 use super::{Done, Needs, Wal};
 use super::{salvage, survey};
 use crate::disk::{File, Open, read_full};
 use crate::error::Error;
 use crate::ids::Index;
-use crate::wal::aligned::AlignedBuf;
 use crate::wal::bytes::{take, u32_at, u64_at};
 
 /// Places among records beside entries that are tried: a batch has one or two of those.
@@ -51,6 +51,7 @@ impl Wal {
             return Err(RepairError::NotDamaged(index));
         }
         confirm(core, &entry, others)?;
+        let piece = Piece::of(core.salt(), Record::Repaired(entry));
         let state = core.state();
         let needs = Needs {
             must_sync: true,
@@ -59,7 +60,7 @@ impl Wal {
         if self.is_refusing(&state) {
             self.refuse(state, needs);
         } else {
-            self.push(state, std::iter::once(Record::Repaired(entry)), needs);
+            self.push(state, [piece], needs);
         }
         Ok(())
     }
@@ -165,8 +166,7 @@ fn fits(
     let mut is_as_long = false;
     for marks_before in 0..=marks.count().min(MARKS_TRIED) {
         let rebuilt = rebuild(header.salt, &whole, &lost, marks_before);
-        let rebuilt = rebuilt.as_slice();
-        if crc32fast::hash(rebuilt) == header.body_crc {
+        if crc32fast::hash(&rebuilt) == header.body_crc {
             return Ok(());
         }
         is_as_long |= rebuilt.len() == header.body_len as usize;
@@ -185,9 +185,9 @@ fn rebuild(
     whole: &[Record],
     lost: &BTreeMap<Index, &Entry>,
     marks_before: usize,
-) -> AlignedBuf {
+) -> Vec<u8> {
     let mut lost = lost.values().copied().peekable();
-    let mut out = AlignedBuf::default();
+    let mut out = Vec::new();
     let mut marks = 0;
     for (at, record) in whole.iter().enumerate() {
         let is_mark = record.entry_index().is_none();
@@ -195,23 +195,23 @@ fn rebuild(
             let next = whole.iter().skip(at).find_map(Record::entry_index);
             let is_due = |entry: &&Entry| next.is_none_or(|next| entry.id.index < next);
             while let Some(entry) = lost.next_if(is_due) {
-                Record::Entry(entry.clone()).encode(salt, &mut out);
+                encode_entry(entry, salt, &mut out);
             }
         }
         marks += usize::from(is_mark);
         record.encode(salt, &mut out);
     }
     for entry in lost {
-        Record::Entry(entry.clone()).encode(salt, &mut out);
+        encode_entry(entry, salt, &mut out);
     }
     out
 }
 
 /// Whether the entry as it would be written has the crc that its damaged record has.
 fn is_same(crc: u32, salt: u64, entry: &Entry) -> Result<(), RepairError> {
-    let mut wanted = AlignedBuf::default();
-    Record::Entry(entry.clone()).encode(salt, &mut wanted);
-    if u32_at(wanted.as_slice(), 28) == Some(crc) {
+    let mut wanted = Vec::new();
+    encode_entry(entry, salt, &mut wanted);
+    if u32_at(&wanted, 28) == Some(crc) {
         Ok(())
     } else {
         Err(RepairError::Other(entry.id.index))

@@ -137,7 +137,7 @@ pub(super) fn open_tail(core: &Core, header: &SegmentHeader, stand: Stand) -> Re
         WriteMode::Buffered => None,
     };
     let mut state = core.state();
-    state.salt = header.salt;
+    core.set_salt(&mut state, header.salt);
     if let Some(active) = state.segments.back_mut() {
         active.info.is_active = true;
     }

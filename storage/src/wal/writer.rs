@@ -18,6 +18,7 @@ use super::core::{Core, EndGuard, Left, Turn};
 use super::entry::SegmentId;
 use super::format::{BLOCK_LEN, FIRST_BATCH_AT};
 use super::hardstate::HardFiles;
+use super::piece::Piece;
 use super::record::Record;
 use super::rotation;
 use crate::command::Policy;
@@ -51,6 +52,8 @@ pub(super) struct Writer {
     pub(super) tail: Tail,
     pub(super) hard: HardFiles,
     pub(super) policy: Policy,
+    /// The last batch, to be filled again: handed on with the next one, under the same lock.
+    pub(super) used: Option<Batch>,
     /// When the oldest batch was written that no sync has covered.
     pub(super) dirty_since: Option<Instant>,
     /// The last batch has nothing behind it that says it was synced.
@@ -135,7 +138,7 @@ impl Line {
     /// Refuses what came too late, and waits until everybody is told.
     pub(super) fn end(mut self) {
         for batch in self.writer.core.end() {
-            self.answerer.answer(batch, &Verdict::Closed);
+            drop(self.answerer.answer(batch, &Verdict::Closed));
         }
         self.answerer.join();
     }
@@ -168,7 +171,7 @@ impl Writer {
             },
         };
         let is_written = matches!(verdict, Verdict::Written);
-        answerer.answer(batch, &verdict);
+        self.used = Some(answerer.answer(batch, &verdict));
         if has_purged && is_written {
             let swept = rotation::sweep(&self.core);
             self.note(swept);
@@ -184,10 +187,8 @@ impl Writer {
         self.follow(policy)?;
         batch.reseed(self.tail.salt);
         if let Some(committed) = committed {
-            let record = Record::Committed(committed);
-            if batch.takes(&record, usize::MAX) {
-                batch.push(record);
-            } else {
+            let piece = Piece::of(self.tail.salt, Record::Committed(committed));
+            if batch.push(piece, usize::MAX).is_some() {
                 self.core.state().committed.get_or_insert(committed);
             }
         }
@@ -280,7 +281,7 @@ impl Writer {
         Ok(())
     }
 
-    fn publish(&self, batch: &Batch, offset: u64, len: u64) {
+    fn publish(&mut self, batch: &mut Batch, offset: u64, len: u64) {
         let metrics = &self.core.metrics;
         metrics.batches.inc();
         metrics.bytes.inc_by(len);
@@ -288,23 +289,27 @@ impl Writer {
             .batch_bytes
             .observe(f64::from(u32::try_from(len).unwrap_or(u32::MAX)));
         if let Some((first, last)) = batch.entries() {
-            metrics.entries.inc_by(last.0 - first.0 + 1);
+            metrics.entries.inc_by(last.index.0 - first.index.0 + 1);
         }
-        let mut state = self.core.state();
         let segment = self.tail.segment;
-        let applied = state.chart.apply(batch.records(), segment, offset);
+        // Once, and short: callers who append want this lock too.
+        let mut state = self.core.state();
+        let mut applied = state.chart.apply(batch.marks(), segment, offset);
+        if let Some(entries) = batch.entries() {
+            applied = applied.and(state.chart.extend(entries, segment, offset));
+        }
         assert_eq!(Ok(()), applied, "what was accepted is what is written");
         if let Some(active) = state.segments.back_mut() {
             active.info.bytes = offset + len;
             active.chain = self.tail.chain;
-            active.info.last = batch.entries().map(|(_, last)| last).max(active.info.last);
+            let last = batch.entries().map(|(_, last)| last.index);
+            active.info.last = last.max(active.info.last);
         }
-        // Under the same lock, which appending callers want too.
-        state
-            .cache
-            .shrink(self.core.config.tail_cache_bytes_max, batch.stamp_end);
-        let cache_bytes = i64::try_from(state.cache.bytes()).unwrap_or(i64::MAX);
-        metrics.cache_bytes.set(cache_bytes);
+        state.cache.is_written_upto(batch.stamp_end);
+        if let Some(used) = self.used.take() {
+            state.queue.give_back(used);
+        }
+        self.core.release(state, batch);
     }
 
     /// Makes everything written so far durable. Never tried again once it has failed: the system
@@ -352,30 +357,38 @@ impl Writer {
         &mut self,
         records: impl Iterator<Item = Record>,
     ) -> Result<(), Error> {
-        let mut records = records.peekable();
-        while records.peek().is_some() {
-            let mut batch = Batch::default();
-            batch.clear(self.tail.salt);
-            while let Some(record) = records.next_if(|next| batch.takes(next, usize::MAX)) {
-                batch.push(record);
+        let salt = self.tail.salt;
+        let mut batch = Batch::new(salt);
+        for record in records {
+            if let Some(piece) = batch.push(Piece::of(salt, record), usize::MAX) {
+                self.write_salvaged(&mut batch)?;
+                batch = Batch::new(salt);
+                let left = batch.push(piece, usize::MAX);
+                assert!(left.is_none(), "a piece fits an empty batch");
             }
-            assert!(
-                self.fits(batch.padded_len()),
-                "what was salvaged was one batch, and a new segment has room for one"
-            );
-            self.write_batch(&mut batch)?;
-            self.sync()?;
+        }
+        if !batch.is_empty() {
+            self.write_salvaged(&mut batch)?;
         }
         let mut state = self.core.state();
         state.head = state.chart.head;
         Ok(())
     }
 
+    fn write_salvaged(&mut self, batch: &mut Batch) -> Result<(), Error> {
+        assert!(
+            self.fits(batch.padded_len()),
+            "what was salvaged was one batch, and a new segment has room for one"
+        );
+        self.write_batch(batch)?;
+        self.sync()
+    }
+
     fn write_lone(&mut self, record: Option<Record>) -> Result<(), Error> {
-        let mut batch = Batch::default();
-        batch.clear(self.tail.salt);
+        let mut batch = Batch::new(self.tail.salt);
         if let Some(record) = record {
-            batch.push(record);
+            let left = batch.push(Piece::of(self.tail.salt, record), usize::MAX);
+            assert!(left.is_none(), "a piece fits an empty batch");
         }
         self.write_batch(&mut batch)?;
         self.sync()
