@@ -10,8 +10,10 @@
 //! - `boot` is greater than in `node.meta` and than any that the log has seen of this node, and is
 //!   durable before openraft runs: so no pack of this life is taken for one of another.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+mod follow;
+mod past;
+mod setup;
+
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -19,20 +21,19 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use openraft::Raft;
-use openraft::ServerState;
-use openraft::alias::WatchReceiverOf;
-use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::Fatal;
-use openraft::metrics::{RaftMetrics, RaftServerMetrics, WaitError};
-use storage::{Disk, NodeId, Term, Wal};
+use openraft::metrics::WaitError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{error, info};
+use tracing::info;
 
-use crate::aside;
+pub use setup::{Progress, Setup, Started};
+
+use follow::Follow;
+use past::Found;
+
 use crate::bootstrap::{Bootstrap, Crowd, Members};
-use crate::config::{ClusterConfig, Config, PeerConfig};
 use crate::error::Error;
 use crate::facts;
 use crate::floor;
@@ -41,131 +42,18 @@ use crate::halt::Halt;
 use crate::identity::Identity;
 use crate::log_store::LogStore;
 use crate::machine::Machine;
-use crate::mend::{self, Helpers};
+use crate::mend;
 use crate::metrics::Metrics;
 use crate::network::Network;
 use crate::node::{Inner, Node, Rest};
-use crate::opening::{Opened, Past, Place, look, open_log, open_state};
+use crate::opening::{Opened, Past, look};
 use crate::peer::desk::Desk;
 use crate::peer::hello::Me;
 use crate::peer::link::Dialer;
 use crate::peer::serve::serve;
-use crate::peer::tls::Tls;
-use crate::peer::transport::{Tcp, Transport};
 use crate::rounds::{self, Rounds};
 use crate::sending::Sending;
-use crate::types::{self, Peer, Types};
-
-/// What a start found.
-#[derive(Debug)]
-pub struct Started {
-    /// True: the cluster was made just now.
-    pub fresh: bool,
-    /// Its id.
-    pub cluster: String,
-    /// This node.
-    pub node: NodeId,
-    /// How often it has started.
-    pub boot: u64,
-    /// What became of the state.
-    pub opened: storage::Opened,
-    /// What the log held.
-    pub recovered: storage::Recovered,
-    /// Where this node's past lies now, if it was damaged beyond repair: then it has just joined
-    /// under a fresh number.
-    pub set_aside: Option<PathBuf>,
-}
-
-impl Started {
-    fn of(opened: &Opened, set_aside: Option<PathBuf>) -> Self {
-        Self {
-            fresh: opened.identity.is_provisional,
-            cluster: opened.identity.cluster.to_string(),
-            node: opened.identity.node,
-            boot: opened.identity.boot,
-            opened: opened.verdict.clone(),
-            recovered: opened.recovered.clone(),
-            set_aside,
-        }
-    }
-}
-
-/// What a start is given.
-#[derive(Clone)]
-pub struct Setup {
-    /// Where everything is written.
-    pub disk: Arc<dyn Disk>,
-    /// This node's directory on it.
-    pub data_dir: PathBuf,
-    /// How the members keep in touch.
-    pub raft: Config,
-    /// Where this node is reached.
-    pub peer: PeerConfig,
-    /// Who the others are.
-    pub cluster: ClusterConfig,
-    /// Log and state.
-    pub storage: storage::Config,
-    /// The way to the others; TLS goes around it where `peer.tls` is set.
-    pub transport: Arc<dyn Transport>,
-}
-
-impl Setup {
-    /// One node with the usual settings.
-    pub fn alone(disk: Arc<dyn Disk>, data_dir: &Path, storage: storage::Config) -> Self {
-        Self {
-            disk,
-            data_dir: data_dir.to_owned(),
-            raft: Config::default(),
-            peer: PeerConfig::default(),
-            cluster: ClusterConfig::default(),
-            storage,
-            transport: Arc::new(Tcp),
-        }
-    }
-
-    fn problems(&self) -> Vec<String> {
-        let mut problems = self.raft.problems();
-        problems.extend(self.peer.problems(&self.cluster));
-        problems
-    }
-
-    /// With TLS, where it is set; or everything that is wrong with these settings, at once.
-    async fn checked(mut self) -> Result<Self, Error> {
-        let mut problems = self.problems();
-        if self.peer.tls.is_wanted() {
-            let (files, address) = (self.peer.tls.clone(), self.peer.address());
-            let under = Arc::clone(&self.transport);
-            let opened = move || Ok(Tls::open(&files, &address, under));
-            match blocking(opened).await? {
-                Ok(tls) => self.transport = Arc::new(tls),
-                Err(more) => problems.extend(more),
-            }
-        }
-        if problems.is_empty() {
-            Ok(self)
-        } else {
-            Err(Error::Config { problems })
-        }
-    }
-}
-
-impl fmt::Debug for Setup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Setup")
-            .field("data_dir", &self.data_dir)
-            .field("cluster", &self.cluster)
-            .finish_non_exhaustive()
-    }
-}
-
-/// What a long start is at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// Reading what is on disk.
-    Storage(storage::Progress),
-    /// Waiting for others; told each time that the words change.
-    Waiting(String),
-}
+use crate::types::Peer;
 
 impl Node {
     /// Opens what is in the data directory; where there is nothing, makes a cluster, or becomes a
@@ -223,14 +111,6 @@ fn begin(setup: Setup, progress: Tell) -> BoxFuture<'static, Result<(Node, Start
         started
     }
     .boxed()
-}
-
-/// What there was.
-enum Found {
-    Nothing,
-    Opened(Box<Opened>),
-    /// It was damaged beyond repair, and lies here now.
-    SetAside(PathBuf),
 }
 
 /// Hears of what takes long.
@@ -344,126 +224,6 @@ impl Beginning {
             Ok(genesis)
         });
         self.open(made.await?).await
-    }
-
-    /// What a node was, if it still is that. One of several whose log has holes has them filled by
-    /// its peers before anything else reads it.
-    async fn open_past(&self, past: Past) -> Result<Found, Error> {
-        let (identity, why) = match past {
-            Past::None => return Ok(Found::Nothing),
-            Past::Of(identity) => match self.open_or_mend(identity).await? {
-                Ok(opened) => return Ok(Found::Opened(Box::new(opened))),
-                Err(why) => (Some(identity), why),
-            },
-            Past::Broken(_, error) if !self.has_peers => return Err(error),
-            Past::Broken(identity, error) => (identity, error.to_string()),
-        };
-        self.give_up(identity.as_ref(), &why)
-            .await
-            .map(Found::SetAside)
-    }
-
-    /// Opens what is no one's but this node's, or of a node that is not damaged.
-    async fn open(&self, identity: Identity) -> Result<Opened, Error> {
-        let opened = self.open_or_mend(identity).await?;
-        opened.map_err(|what| Error::Start { what })
-    }
-
-    /// Opening may read gigabytes, so it gets a thread that nobody else waits for. `Ok(Err(words))`:
-    /// what it holds is damaged, and nobody can repair it.
-    async fn open_or_mend(&self, identity: Identity) -> Result<Result<Opened, String>, Error> {
-        let identity = Identity {
-            // Once one of several, never single again: durable before the first peer hears of it.
-            ever_had_peers: identity.ever_had_peers || self.has_peers,
-            ..identity
-        };
-        let gives_up = |error: &Error| {
-            let is_lost = aside::is_loss(error) || matches!(error, Error::Identity { .. });
-            identity.ever_had_peers && is_lost
-        };
-        let place = Place {
-            disk: Arc::clone(&self.setup.disk),
-            data_dir: self.setup.data_dir.clone(),
-            config: self.setup.storage.clone(),
-        };
-        let here = place.clone();
-        let log = blocking(move || open_log(&here, &identity)).await;
-        let (wal, recovered) = match log {
-            Ok(log) => log,
-            Err(error) if gives_up(&error) => return Ok(Err(error.to_string())),
-            Err(error) => return Err(error),
-        };
-        loop {
-            if identity.ever_had_peers
-                && 0 < wal.holes()
-                && let Err(why) = self.mend(&identity, &wal).await?
-            {
-                close(wal).await;
-                return Ok(Err(why));
-            }
-            let progress = Arc::clone(&self.progress);
-            let tell = move |step| {
-                let mut progress = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                progress(Progress::Storage(step));
-            };
-            let (here, log) = (place.clone(), (wal.clone(), recovered.clone()));
-            let opened = blocking(move || open_state(&here, log, identity, tell));
-            match opened.await {
-                Ok(opened) => return Ok(Ok(opened)),
-                // A footer was believed, and building the state read what lies under it.
-                Err(_) if identity.ever_had_peers && 0 < wal.holes() => {}
-                Err(error) if gives_up(&error) => {
-                    close(wal).await;
-                    return Ok(Err(error.to_string()));
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    async fn mend(&self, identity: &Identity, wal: &Wal) -> Result<Result<(), String>, Error> {
-        let mut helpers = self.helpers(identity);
-        self.desk.set_mending(&self.address, identity, wal);
-        let callers = || self.desk.callers();
-        mend::mend(wal, &mut helpers, &callers, &|words| self.tell(words)).await
-    }
-
-    fn helpers(&self, identity: &Identity) -> Helpers {
-        let cluster = identity.cluster.0;
-        let mut helpers = Helpers::new(&self.dialer, &self.address, Some(cluster));
-        helpers.learn(self.setup.cluster.peers.iter().cloned());
-        helpers
-    }
-
-    /// This node's past cannot be repaired: once the others lead without it, it is set aside.
-    async fn give_up(&self, identity: Option<&Identity>, why: &str) -> Result<PathBuf, Error> {
-        error!(error = why, "this node's data is damaged beyond repair");
-        self.desk.forget(&self.address);
-        let crowd = self.crowd();
-        let mut told = String::new();
-        loop {
-            let callers = self.desk.callers();
-            match crowd.others_lead(identity, &callers).await {
-                Ok(()) => break,
-                Err(whom) => {
-                    let words = format!(
-                        "this node's data is damaged beyond repair ({why}); before it is set aside the others must                          lead without it: waiting for {whom}"
-                    );
-                    if told != words {
-                        self.tell(words.clone());
-                        told = words;
-                    }
-                    tokio::time::sleep(GIVE_UP_AGAIN).await;
-                }
-            }
-        }
-        let (disk, dir) = (Arc::clone(&self.setup.disk), self.setup.data_dir.clone());
-        let path = blocking(move || aside::set_aside(&*disk, &dir)).await?;
-        error!(
-            path = %path.display(), error = why,
-            "this node's data was set aside as it was found; it joins under a fresh number"
-        );
-        Ok(path)
     }
 
     async fn become_somebody(
@@ -686,15 +446,6 @@ async fn enroll(node: Node, crowd: Crowd) {
 
 /// Between two tries of a node that is not a voter yet.
 const ENROLL_AGAIN: Duration = Duration::from_millis(500);
-/// Between two looks at whether the others lead.
-const GIVE_UP_AGAIN: Duration = Duration::from_millis(200);
-
-/// Lets go of a log that is set aside.
-async fn close(wal: Wal) {
-    // What it could not write any more is no loss: it holds nothing that counts.
-    drop(blocking(move || Ok(wal.close()?)).await);
-}
-
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
@@ -704,60 +455,5 @@ pub(crate) async fn blocking<T: Send + 'static>(
 fn unstarted(error: impl std::error::Error) -> Error {
     Error::Start {
         what: error.to_string(),
-    }
-}
-
-/// Turns what openraft shows into what this room promises to tell.
-struct Follow {
-    me: NodeId,
-    rounds: Rounds,
-    publish: watch::Sender<Option<Term>>,
-    publish_leader: watch::Sender<Option<NodeId>>,
-    halt: Halt,
-    metrics: Metrics,
-}
-
-impl Follow {
-    /// Until raft's task ends.
-    async fn run(
-        self,
-        mut server: WatchReceiverOf<Types, RaftServerMetrics<Types>>,
-        all: WatchReceiverOf<Types, RaftMetrics<Types>>,
-    ) {
-        loop {
-            let (term, leads, leader) = {
-                let now = server.borrow_watched();
-                (
-                    Term(now.vote.leader_id.term),
-                    now.state == ServerState::Leader,
-                    now.current_leader.map(types::node_in),
-                )
-            };
-            // After a restart openraft names this node, by its last vote, before it leads again.
-            let leader = leader.filter(|leader| leads || *leader != self.me);
-            self.metrics.leads(term, leads);
-            self.tell(leads.then_some(term), leader);
-            if server.changed().await.is_err() {
-                break;
-            }
-        }
-        self.tell(None, None);
-        match &all.borrow_watched().running_state {
-            Err(Fatal::Stopped) => {}
-            Err(fatal) => self.halt.set(&format!("raft stopped: {fatal}")),
-            // It ended without a word.
-            Ok(()) => self.halt.set("raft panicked"),
-        }
-    }
-
-    fn tell(&self, leads: Option<Term>, leader: Option<NodeId>) {
-        let is_other = self
-            .publish_leader
-            .send_if_modified(|before| std::mem::replace(before, leader) != leader);
-        if is_other {
-            self.rounds.give_up_forwarded();
-        }
-        self.publish
-            .send_if_modified(|before| std::mem::replace(before, leads) != leads);
     }
 }
