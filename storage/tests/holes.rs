@@ -6,12 +6,12 @@
 mod script;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use script::{Answers, Model, dir, entry, id, open, small_config};
 use storage::{
     Damage, Disk, Entry, Error, FaultDisk, Index, OsDisk, Recovered, RepairError, Scan, SegmentId,
-    Verify, Wal, WalConfig,
+    Stepper, Verify, Wal, WalConfig, simulation::simulate,
 };
 
 const COUNT: u64 = 40;
@@ -79,6 +79,31 @@ fn repair(wal: &Wal, entry: Entry) -> Result<(), RepairError> {
     wal.repair(entry, &[], answers.done())?;
     assert_eq!(1, answers.kept());
     Ok(())
+}
+
+/// The truncation is called for, and not on the disk yet, when the repair comes.
+#[test]
+fn a_repair_behind_a_truncation_brings_no_old_entry_back() {
+    let disk = sealed(&config(Verify::Full));
+    assert!(disk.flip(&segment(1), in_third(500), 4));
+    let writers = Arc::new(Mutex::new(Vec::new()));
+    let held = Arc::clone(&writers);
+    let simulation = simulate(1, Box::new(move |writer| held.lock().unwrap().push(writer)));
+    let (wal, _) = open_damaged(&disk, &config(Verify::Full));
+    assert_eq!(vec![3], holes(&wal, COUNT));
+    wal.truncate_after(Some(id(1, 2)), Box::new(drop));
+    let new: Vec<_> = (3..=20).map(|index| entry(id(2, index), LEN)).collect();
+    wal.append(new.clone(), Box::new(drop));
+    let old = wal.repair(entry(id(1, 3), LEN), &[], Box::new(drop));
+    assert!(
+        matches!(old, Err(RepairError::NotDamaged(Index(3)))),
+        "{old:?}"
+    );
+    while writers.lock().unwrap().iter_mut().any(Stepper::step) {}
+    drop(wal);
+    drop(simulation);
+    let (wal, _) = open_damaged(&disk, &config(Verify::Full));
+    assert_eq!(new, wal.read(Index(3)..Index(21), usize::MAX).unwrap());
 }
 
 #[test]

@@ -21,12 +21,13 @@ use super::open_files::OpenFiles;
 use super::piece::Piece;
 use super::pool::Pool;
 use super::queue::{Needs, Queue};
+use super::record::Record;
 use super::recovery::Known;
 use super::scrub::Scrubber;
 use crate::command::Policy;
 use crate::config::WalConfig;
 use crate::error::Error;
-use crate::ids::LogId;
+use crate::ids::{Index, LogId};
 use crate::metrics::WalMetrics;
 use crate::poison::Poison;
 
@@ -69,6 +70,8 @@ pub(super) struct State {
     pub(super) committed: Option<LogId>,
     pub(super) policy: Policy,
     pub(super) chart: Chart,
+    /// Truncations and purges that the chart does not know of yet, in order.
+    pub(super) unwritten_drops: VecDeque<Record>,
     pub(super) segments: VecDeque<Known>,
     pub(super) findings: Vec<Damage>,
     pub(super) floor: Option<Floor>,
@@ -125,6 +128,7 @@ impl Core {
             committed: None,
             policy: parts.config.fsync,
             chart: parts.chart,
+            unwritten_drops: VecDeque::new(),
             segments: parts.segments,
             findings: parts.findings,
             floor: parts.floor,
@@ -327,6 +331,12 @@ impl Core {
 }
 
 impl State {
+    /// Whether the log has an entry at `index` that it cannot read, as of all calls so far.
+    pub(super) fn is_lost(&self, index: Index) -> bool {
+        let mut drops = self.unwritten_drops.iter();
+        self.chart.hole_at(index).is_some() && !drops.any(|drop| drop.drops(index))
+    }
+
     /// What can be done at once; `None`: there is nothing to do yet.
     pub(super) fn turn(&mut self, left: Left) -> Option<Turn> {
         if let Some(batch) = self.queue.pop() {

@@ -192,6 +192,9 @@ impl Wal {
             Record::Entry(_) | Record::Vote(_) | Record::Committed(_) | Record::Repaired(_) => {}
         }
         core.tell_cache(&state);
+        if record.drops_entries() {
+            state.unwritten_drops.push_back(record.clone());
+        }
         self.push(state, [Piece::of(core.salt(), record)], needs);
     }
 

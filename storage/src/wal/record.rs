@@ -86,6 +86,15 @@ impl Record {
         }
     }
 
+    /// Whether it takes away the entry at `index`.
+    pub(super) fn drops(&self, index: Index) -> bool {
+        match self {
+            Self::TruncateAfter(keep) => keep.is_none_or(|keep| keep.index < index),
+            Self::PurgeUpto(upto) => index <= upto.index,
+            Self::Entry(_) | Self::Vote(_) | Self::Committed(_) | Self::Repaired(_) => false,
+        }
+    }
+
     fn payload(&self) -> &[u8] {
         match self {
             Self::Entry(entry) | Self::Repaired(entry) => &entry.payload,

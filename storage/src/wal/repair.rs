@@ -47,12 +47,17 @@ impl Wal {
     pub fn repair(&self, entry: Entry, others: &[Entry], done: Done) -> Result<(), RepairError> {
         let core = &self.handle.core;
         let index = entry.id.index;
-        if core.state().chart.hole_at(index).is_none() {
+        if !core.state().is_lost(index) {
             return Err(RepairError::NotDamaged(index));
         }
         confirm(core, &entry, others)?;
         let piece = Piece::of(core.salt(), Record::Repaired(entry));
         let state = core.state();
+        // Asked again: the files were read without the lock, and behind a truncation that came meanwhile
+        // the repaired entry would stand in the place of a new one.
+        if !state.is_lost(index) {
+            return Err(RepairError::NotDamaged(index));
+        }
         let needs = Needs {
             must_sync: true,
             ..Needs::of(done)

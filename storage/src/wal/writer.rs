@@ -299,6 +299,9 @@ impl Writer {
             applied = applied.and(state.chart.extend(entries, segment, offset));
         }
         assert_eq!(Ok(()), applied, "what was accepted is what is written");
+        for _ in batch.marks().iter().filter(|mark| mark.drops_entries()) {
+            state.unwritten_drops.pop_front();
+        }
         if let Some(active) = state.segments.back_mut() {
             active.info.bytes = offset + len;
             active.chain = self.tail.chain;
