@@ -42,7 +42,7 @@ pub struct WalConfig {
     pub batch_bytes_max: usize,
     /// The most that waits for the writer; beyond it `append` blocks.
     pub queue_bytes_max: usize,
-    /// The most recent entries, kept to be read without the disk.
+    /// The most recent entries, kept to be read without the disk; what is not written yet comes on top.
     pub tail_cache_bytes_max: usize,
     /// Segments that are ready before they are needed; also what votes and cursors live off while
     /// the disk is full. 0: each is made when it is needed.

@@ -32,7 +32,7 @@ impl AlignedBuf {
         self.truncate(0);
     }
 
-    pub(super) fn truncate(&mut self, len: usize) {
+    fn truncate(&mut self, len: usize) {
         self.raw.truncate(self.skip + len);
     }
 

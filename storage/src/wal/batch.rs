@@ -23,8 +23,6 @@ const _: () = assert!(
 
 /// Room that a large batch took is given back after it; touching it anew costs more than keeping it.
 const KEPT_BYTES_MAX: usize = 2 << 20;
-/// The same for its calls.
-const KEPT_CALLS_MAX: usize = 8192;
 /// The body's crc takes in so much at once: short pieces cost it several times as much a byte. More would
 /// leave too much of it to the writer's thread, while the disk has nothing to do.
 const CRC_BYTES_MIN: usize = 2048;
@@ -52,7 +50,7 @@ pub(super) struct Batch {
     pub(super) vote: Option<Vote>,
     /// What the amnesia floor becomes with it.
     pub(super) floor: Option<NewFloor>,
-    /// The stamp after its last entry.
+    /// The cache's stamp after its entries.
     pub(super) stamp_end: u64,
     /// What its calls count in the queue.
     pub(super) cost: usize,
@@ -102,8 +100,7 @@ impl Batch {
         self.records = 0;
         self.entries = None;
         self.marks = Vec::new();
-        self.calls.clear();
-        self.calls.shrink_to(KEPT_CALLS_MAX);
+        self.calls = Vec::new();
         self.has_earlier_part = false;
         self.must_sync = false;
         self.vote = None;

@@ -85,8 +85,8 @@ impl TailCache {
         }
     }
 
-    /// Calls of stamps below this one are written.
-    pub(super) fn is_written_upto(&mut self, stamp: u64) {
+    /// Calls of stamps below this one are written: they may go.
+    pub(super) fn written_upto(&mut self, stamp: u64) {
         self.written = self.written.max(stamp);
     }
 
@@ -130,11 +130,18 @@ impl TailCache {
             let last = call.entries.back();
             last.is_some_and(|last| last.id.index < range.start)
         };
-        let from = self.calls.partition_point(is_before);
-        self.calls
-            .range(from..)
-            .flat_map(|call| &call.entries)
-            .skip_while(move |entry| entry.id.index < range.start)
+        let mut calls = self.calls.range(self.calls.partition_point(is_before)..);
+        let begun = calls.next().into_iter().flat_map(move |call| {
+            let first = call
+                .entries
+                .front()
+                .map_or(range.start, |first| first.id.index);
+            let skip = usize::try_from(range.start.0.saturating_sub(first.0));
+            let skip = skip.unwrap_or(usize::MAX).min(call.entries.len());
+            call.entries.range(skip..)
+        });
+        begun
+            .chain(calls.flat_map(|call| &call.entries))
             .take_while(move |entry| entry.id.index < range.end)
     }
 

@@ -110,7 +110,9 @@ impl Wal {
     ///
     /// # Panics
     /// Where the entries do not follow the log's last one: a hole can only be a bug.
-    pub fn append(&self, entries: Vec<Entry>, done: Done) {
+    pub fn append(&self, mut entries: Vec<Entry>, done: Done) {
+        // The cache keeps it as it is: room for three entries that never come would cost more than the one.
+        entries.shrink_to_fit();
         let cost = entries.iter().map(cost).sum();
         let core = &self.handle.core;
         let pieces = Piece::all_of(core.salt(), &entries, core.config.batch_bytes_max);

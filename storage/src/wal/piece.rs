@@ -5,7 +5,7 @@
 
 use super::entry::Entry;
 use super::format::BATCH_BODY_LEN_MAX;
-use super::record::{PAYLOAD_LEN_MAX, Record, encode_entry, entry_len, reseed};
+use super::record::{Record, encode_entry, entry_len, reseed};
 use crate::ids::LogId;
 
 pub(super) struct Piece {
@@ -48,8 +48,6 @@ impl Piece {
     fn of_entries(salt: u64, entries: &[Entry]) -> Option<Self> {
         let mut bytes = Vec::with_capacity(entries.iter().map(entry_len).sum());
         for entry in entries {
-            let len = entry.payload.len();
-            assert!(len <= PAYLOAD_LEN_MAX, "an entry of {len}");
             encode_entry(entry, salt, &mut bytes);
         }
         let (first, last) = (entries.first()?, entries.last()?);
@@ -63,7 +61,7 @@ impl Piece {
     }
 
     pub(super) fn of(salt: u64, record: Record) -> Self {
-        let mut bytes = Vec::with_capacity(record.encoded_len());
+        let mut bytes = Vec::new();
         record.encode(salt, &mut bytes);
         let entry = record.entry_id();
         Self {

@@ -11,8 +11,8 @@ use super::batch::{Batch, NewFloor};
 use super::piece::Piece;
 use crate::error::Error;
 
-/// Batches that were written and are kept to be filled again: one on its way to the disk, one being
-/// answered, one being filled.
+/// Batches that were written and wait to be filled again. Under load three go round: one being filled, one
+/// on its way to the disk, one that was there before; a burst has more.
 const SPARE_MAX: usize = 3;
 
 /// A caller's `done`, spoken once.
@@ -54,7 +54,7 @@ pub(super) struct Needs {
     pub(super) must_sync: bool,
     /// What the amnesia floor becomes.
     pub(super) floor: Option<NewFloor>,
-    /// The stamp after its last entry.
+    /// The cache's stamp after its entries.
     pub(super) stamp_end: u64,
     /// What it counts in the queue until it is written.
     pub(super) cost: usize,
@@ -142,7 +142,7 @@ impl Queue {
         }
     }
 
-    /// Calls that counted so many bytes are answered.
+    /// Calls that counted so many bytes are written.
     pub(super) fn release(&mut self, bytes: usize) {
         self.bytes -= bytes;
     }

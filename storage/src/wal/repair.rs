@@ -11,7 +11,7 @@ use super::core::Core;
 use super::entry::Entry;
 use super::format::{BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader, FIRST_BATCH_AT, record_crc};
 use super::piece::Piece;
-use super::record::{Record, encode_entry};
+use super::record::{CRC_AT, Record, encode_entry};
 use super::recovery::Known;
 use super::{Done, Needs, Wal};
 use super::{salvage, survey};
@@ -216,7 +216,7 @@ fn rebuild(
 fn is_same(crc: u32, salt: u64, entry: &Entry) -> Result<(), RepairError> {
     let mut wanted = Vec::new();
     encode_entry(entry, salt, &mut wanted);
-    if u32_at(&wanted, 28) == Some(crc) {
+    if u32_at(&wanted, CRC_AT) == Some(crc) {
         Ok(())
     } else {
         Err(RepairError::Other(entry.id.index))
@@ -232,9 +232,9 @@ fn stored_crc(salt: u64, body: &[u8], entry: &Entry) -> Option<u32> {
             && u32_at(rest, 24)? == entry.id.node.0
             && u32_at(rest, 4)? as usize == entry.payload.len();
         if names_it {
-            let head: [u8; 28] = take(rest, 0)?;
+            let head: [u8; CRC_AT] = take(rest, 0)?;
             let crc = record_crc(salt, &head, &entry.payload);
-            if u32_at(rest, 28)? == crc {
+            if u32_at(rest, CRC_AT)? == crc {
                 return Some(crc);
             }
         }

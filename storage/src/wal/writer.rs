@@ -308,7 +308,7 @@ impl Writer {
             let last = batch.entries().map(|(_, last)| last.index);
             active.info.last = last.max(active.info.last);
         }
-        state.cache.is_written_upto(batch.stamp_end);
+        state.cache.written_upto(batch.stamp_end);
         if let Some(used) = self.used.take() {
             state.queue.give_back(used);
         }
