@@ -337,14 +337,20 @@ impl State {
         self.chart.hole_at(index).is_some() && !drops.any(|drop| drop.drops(index))
     }
 
+    /// The batch that waits, if there is one.
+    pub(super) fn batch(&mut self) -> Option<Turn> {
+        let batch = self.queue.pop()?;
+        // Never ahead of the entries that it speaks of: they may be in a later batch, and a log that
+        // ends before its own commit cannot be used.
+        let is_last = self.queue.is_empty();
+        let committed = self.committed.take_if(|_| is_last);
+        Some(Turn::Batch(batch, committed, self.policy))
+    }
+
     /// What can be done at once; `None`: there is nothing to do yet.
     pub(super) fn turn(&mut self, left: Left) -> Option<Turn> {
-        if let Some(batch) = self.queue.pop() {
-            // Never ahead of the entries that it speaks of: they may be in a later batch, and a log that
-            // ends before its own commit cannot be used.
-            let is_last = self.queue.is_empty();
-            let committed = self.committed.take_if(|_| is_last);
-            return Some(Turn::Batch(batch, committed, self.policy));
+        if let Some(batch) = self.batch() {
+            return Some(batch);
         }
         if self.is_closing {
             return Some(Turn::End(self.committed.take()));

@@ -228,6 +228,7 @@ fn begin(core: &Arc<Core>, scan: &Scan, hard: HardFiles) -> Result<Writer, Error
         wants_mark: false,
         is_over: false,
         used: None,
+        next: None,
         dirty_since: None,
         tail,
         hard,

@@ -74,8 +74,8 @@ fn step(held: &mut Option<Line>) -> bool {
         return false;
     };
     let left = line.left();
-    let turn = line.core().state().turn(left);
-    let Some(turn) = turn else {
+    let next = line.next();
+    let Some(turn) = next.or_else(|| line.core().state().turn(left)) else {
         return false;
     };
     if !line.take(turn)

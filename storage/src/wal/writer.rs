@@ -54,6 +54,9 @@ pub(super) struct Writer {
     pub(super) policy: Policy,
     /// The last batch, to be filled again: handed on with the next one, under the same lock.
     pub(super) used: Option<Batch>,
+    /// What waited when the last batch was shown to readers: taken under the same lock, before the
+    /// callers who are told of that batch come for it.
+    pub(super) next: Option<Turn>,
     /// When the oldest batch was written that no sync has covered.
     pub(super) dirty_since: Option<Instant>,
     /// The last batch has nothing behind it that says it was synced.
@@ -93,12 +96,18 @@ impl Line {
 
     fn run(mut self) {
         loop {
-            let turn = self.core().next_turn(self.left());
+            let next = self.next();
+            let turn = next.unwrap_or_else(|| self.core().next_turn(self.left()));
             if !self.take(turn) {
                 break;
             }
         }
         self.end();
+    }
+
+    /// The turn that the one before has taken along.
+    pub(super) fn next(&mut self) -> Option<Turn> {
+        self.writer.next.take()
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -137,7 +146,12 @@ impl Line {
 
     /// Refuses what came too late, and waits until everybody is told.
     pub(super) fn end(mut self) {
-        for batch in self.writer.core.end() {
+        let rest = self.writer.core.end();
+        let next = match self.next() {
+            Some(Turn::Batch(batch, ..)) => Some(batch),
+            Some(Turn::Mark | Turn::Sync | Turn::End(_)) | None => None,
+        };
+        for batch in next.into_iter().chain(rest) {
             drop(self.answerer.answer(batch, &Verdict::Closed));
         }
         self.answerer.join();
@@ -312,6 +326,7 @@ impl Writer {
         if let Some(used) = self.used.take() {
             state.queue.give_back(used);
         }
+        self.next = state.batch();
         self.core.release(state, batch);
     }
 
