@@ -46,8 +46,6 @@ pub(super) struct Batch {
     pub(super) has_earlier_part: bool,
     /// Synced before its calls are answered, whatever the policy.
     pub(super) must_sync: bool,
-    /// The last vote in it.
-    pub(super) vote: Option<Vote>,
     /// What the amnesia floor becomes with it.
     pub(super) floor: Option<NewFloor>,
     /// The cache's stamp after its entries.
@@ -103,7 +101,6 @@ impl Batch {
         self.calls = Vec::new();
         self.has_earlier_part = false;
         self.must_sync = false;
-        self.vote = None;
         self.floor = None;
         self.stamp_end = 0;
         self.cost = 0;
@@ -128,11 +125,14 @@ impl Batch {
             let first = self.entries.map_or(first, |(first, _)| first);
             self.entries = Some((first, last));
         }
-        if let Some(Record::Vote(vote)) = &piece.mark {
-            self.vote = Some(*vote);
-        }
         self.marks.extend(piece.mark);
         None
+    }
+
+    /// Takes in the first piece of an empty batch: that fits, whatever it is.
+    pub(super) fn begin_with(&mut self, piece: Piece) {
+        let left = self.push(piece, usize::MAX);
+        assert!(left.is_none(), "a piece fits an empty batch");
     }
 
     fn begin_crc(&mut self) {
@@ -192,6 +192,11 @@ impl Batch {
     /// What the whole batch will take on disk, should it end here.
     pub(super) fn padded_len(&self) -> usize {
         round_up(self.bytes.len(), BLOCK_LEN)
+    }
+
+    /// The last vote in it.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.marks.iter().rev().find_map(Record::vote)
     }
 
     /// Whether segments may be free after it.

@@ -89,13 +89,21 @@ pub(super) struct State {
 )]
 pub(super) enum Turn {
     /// Write this, and the commit with it.
-    Batch(Batch, Option<LogId>, Policy),
+    Batch(Waiting),
     /// Nothing has come for a while: say durably that what was written last is durable.
     Mark,
     /// The interval is over, or the policy no longer lets bytes wait.
     Sync,
     /// Nothing more will come.
     End(Option<LogId>),
+}
+
+/// A batch in its turn.
+pub(super) struct Waiting {
+    pub(super) batch: Batch,
+    /// The commit that goes with it.
+    pub(super) committed: Option<LogId>,
+    pub(super) policy: Policy,
 }
 
 /// The parts of a core that only `open` knows.
@@ -338,19 +346,23 @@ impl State {
     }
 
     /// The batch that waits, if there is one.
-    pub(super) fn batch(&mut self) -> Option<Turn> {
+    pub(super) fn waiting(&mut self) -> Option<Waiting> {
         let batch = self.queue.pop()?;
         // Never ahead of the entries that it speaks of: they may be in a later batch, and a log that
         // ends before its own commit cannot be used.
         let is_last = self.queue.is_empty();
         let committed = self.committed.take_if(|_| is_last);
-        Some(Turn::Batch(batch, committed, self.policy))
+        Some(Waiting {
+            batch,
+            committed,
+            policy: self.policy,
+        })
     }
 
     /// What can be done at once; `None`: there is nothing to do yet.
     pub(super) fn turn(&mut self, left: Left) -> Option<Turn> {
-        if let Some(batch) = self.batch() {
-            return Some(batch);
+        if let Some(waiting) = self.waiting() {
+            return Some(Turn::Batch(waiting));
         }
         if self.is_closing {
             return Some(Turn::End(self.committed.take()));

@@ -97,8 +97,7 @@ impl Queue {
             if let Some(piece) = self.last(salt).push(piece, batch_bytes_max) {
                 let mut batch = self.empty(salt);
                 batch.has_earlier_part = has_begun;
-                let left = batch.push(piece, batch_bytes_max);
-                assert!(left.is_none(), "a piece fits an empty batch");
+                batch.begin_with(piece);
                 self.batches.push_back(batch);
             }
             has_begun = true;
@@ -113,8 +112,9 @@ impl Queue {
     }
 
     fn empty(&mut self, salt: u64) -> Batch {
-        let mut batch = self.spare.pop().unwrap_or_default();
-        batch.clear(salt);
+        let spare = self.spare.pop();
+        let mut batch = spare.unwrap_or_else(|| Batch::new(salt));
+        batch.reseed(salt);
         batch
     }
 

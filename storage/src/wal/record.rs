@@ -82,6 +82,18 @@ impl Record {
         }
     }
 
+    /// The vote, if it is one.
+    pub(super) fn vote(&self) -> Option<Vote> {
+        match self {
+            Self::Vote(vote) => Some(*vote),
+            Self::Entry(_)
+            | Self::TruncateAfter(_)
+            | Self::PurgeUpto(_)
+            | Self::Committed(_)
+            | Self::Repaired(_) => None,
+        }
+    }
+
     /// Whether it takes away the entry at `index`.
     pub(super) fn drops(&self, index: Index) -> bool {
         match self {
@@ -152,8 +164,7 @@ impl Record {
             (COMMITTED, 0, 0) => Self::Committed(id),
             _ => return None,
         };
-        let used = RECORD_HEADER_LEN + round_up(len, 8);
-        Some((record, used))
+        Some((record, encoded_len(len)))
     }
 
     /// Whether decoding would come as far as the crc.
@@ -175,9 +186,14 @@ impl Record {
     }
 }
 
+/// How many bytes a record with a payload of that length takes in a body.
+const fn encoded_len(payload_len: usize) -> usize {
+    RECORD_HEADER_LEN + round_up(payload_len, 8)
+}
+
 /// How many bytes an entry takes in a body.
 pub(super) fn entry_len(entry: &Entry) -> usize {
-    RECORD_HEADER_LEN + round_up(entry.payload.len(), 8)
+    encoded_len(entry.payload.len())
 }
 
 /// Writes an entry at the end of `out`.
@@ -211,8 +227,8 @@ fn write((kind, flags, id): (u8, u8, LogId), entry: Option<&Entry>, salt: u64, o
 pub(super) fn reseed(salt: u64, mut records: &mut [u8]) {
     while let Some(len) = u32_at(records, 4) {
         let len = len as usize;
-        let end = RECORD_HEADER_LEN + round_up(len, 8);
-        let (record, behind) = records.split_at_mut(end.min(records.len()));
+        let end = encoded_len(len).min(records.len());
+        let (record, behind) = records.split_at_mut(end);
         let payload = record.get(RECORD_HEADER_LEN..RECORD_HEADER_LEN + len);
         let head = record.get(..CRC_AT).unwrap_or_default();
         let crc = record_crc(salt, head, payload.unwrap_or_default());

@@ -14,7 +14,7 @@ use std::time::Instant;
 use super::answers::{Answerer, Verdict};
 use super::batch::NewFloor;
 use super::batch::{Batch, Place};
-use super::core::{Core, EndGuard, Left, Turn};
+use super::core::{Core, EndGuard, Left, Turn, Waiting};
 use super::entry::SegmentId;
 use super::format::{BLOCK_LEN, FIRST_BATCH_AT};
 use super::hardstate::HardFiles;
@@ -56,7 +56,7 @@ pub(super) struct Writer {
     pub(super) used: Option<Batch>,
     /// What waited when the last batch was shown to readers: taken under the same lock, before the
     /// callers who are told of that batch come for it.
-    pub(super) next: Option<Turn>,
+    pub(super) next: Option<Waiting>,
     /// When the oldest batch was written that no sync has covered.
     pub(super) dirty_since: Option<Instant>,
     /// The last batch has nothing behind it that says it was synced.
@@ -107,7 +107,7 @@ impl Line {
 
     /// The turn that the one before has taken along.
     pub(super) fn next(&mut self) -> Option<Turn> {
-        self.writer.next.take()
+        self.writer.next.take().map(Turn::Batch)
     }
 
     pub(super) fn core(&self) -> &Arc<Core> {
@@ -128,8 +128,8 @@ impl Line {
     pub(super) fn take(&mut self, turn: Turn) -> bool {
         let writer = &mut self.writer;
         let done = match turn {
-            Turn::Batch(batch, committed, policy) => {
-                writer.serve(&mut self.answerer, batch, committed, policy);
+            Turn::Batch(waiting) => {
+                writer.serve(&mut self.answerer, waiting);
                 return true;
             }
             Turn::Mark => writer.write_mark(),
@@ -147,10 +147,7 @@ impl Line {
     /// Refuses what came too late, and waits until everybody is told.
     pub(super) fn end(mut self) {
         let rest = self.writer.core.end();
-        let next = match self.next() {
-            Some(Turn::Batch(batch, ..)) => Some(batch),
-            Some(Turn::Mark | Turn::Sync | Turn::End(_)) | None => None,
-        };
+        let next = self.writer.next.take().map(|next| next.batch);
         for batch in next.into_iter().chain(rest) {
             drop(self.answerer.answer(batch, &Verdict::Closed));
         }
@@ -163,9 +160,11 @@ impl Writer {
     fn serve(
         &mut self,
         answerer: &mut Answerer,
-        mut batch: Batch,
-        committed: Option<LogId>,
-        policy: Policy,
+        Waiting {
+            mut batch,
+            committed,
+            policy,
+        }: Waiting,
     ) {
         if mutants::is(Mutant::AckBeforeWrite) {
             Answerer::answer_early(&mut batch);
@@ -214,8 +213,8 @@ impl Writer {
         if batch.must_sync || self.is_overdue() {
             self.sync()?;
         }
-        if batch.vote.is_some() || batch.floor.is_some() {
-            let (vote, floor) = (batch.vote, batch.floor);
+        let (vote, floor) = (batch.vote(), batch.floor);
+        if vote.is_some() || floor.is_some() {
             self.hard.save(|hard| {
                 hard.vote = vote.or(hard.vote);
                 hard.floor = floor.map_or(hard.floor, NewFloor::get);
@@ -326,7 +325,7 @@ impl Writer {
         if let Some(used) = self.used.take() {
             state.queue.give_back(used);
         }
-        self.next = state.batch();
+        self.next = state.waiting();
         self.core.release(state, batch);
     }
 
@@ -381,8 +380,7 @@ impl Writer {
             if let Some(piece) = batch.push(Piece::of(salt, record), usize::MAX) {
                 self.write_salvaged(&mut batch)?;
                 batch = Batch::new(salt);
-                let left = batch.push(piece, usize::MAX);
-                assert!(left.is_none(), "a piece fits an empty batch");
+                batch.begin_with(piece);
             }
         }
         if !batch.is_empty() {
@@ -405,8 +403,7 @@ impl Writer {
     fn write_lone(&mut self, record: Option<Record>) -> Result<(), Error> {
         let mut batch = Batch::new(self.tail.salt);
         if let Some(record) = record {
-            let left = batch.push(Piece::of(self.tail.salt, record), usize::MAX);
-            assert!(left.is_none(), "a piece fits an empty batch");
+            batch.begin_with(Piece::of(self.tail.salt, record));
         }
         self.write_batch(&mut batch)?;
         self.sync()
