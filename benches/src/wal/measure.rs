@@ -1,6 +1,6 @@
 //! One table: all rows at one window, round by round.
 //!
-//! Holds: the order of a round is log, raw device, growing file, peers. The raw device follows the
+//! Holds: the order of a round is log, raw device, the same from huge pages, growing file, peers. The raw device follows the
 //! log at once, since it repeats what the log has just done.
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use super::counters::{Device, DeviceCounts, forget_peak, peak_rss};
 use super::ours::Ours;
 use super::producer::{Log, Producer};
-use super::raw::{Method, Raw, whole_blocks};
+use super::raw::{Memory, Method, Raw, whole_blocks};
 use super::table::{Round, Row, Table};
 
 /// Before each measurement: what the one before left to do in the background is done then.
@@ -45,16 +45,16 @@ impl Bench {
         let ours = Ours::open(folder)?;
         let method = ours.method()?;
         let mut ours = LogRow::new(Row::new("formspool", method.to_string()), Box::new(ours));
-        let mut raws = vec![(
-            Row::new("raw device", method.to_string()),
-            Raw::prepare(folder, method)?,
-        )];
+        let raw = |name, method: Method, memory| {
+            let row = Row::new(name, method.to_string());
+            Raw::prepare(folder, method, memory).map(|raw| (row, raw))
+        };
+        let mut raws = vec![
+            raw("raw device", method, Memory::Plain)?,
+            raw("raw, huge pages", method, Memory::Huge)?,
+        ];
         if method != Method::Growing {
-            let growing = Raw::prepare(folder, Method::Growing)?;
-            raws.push((
-                Row::new("growing file", Method::Growing.to_string()),
-                growing,
-            ));
+            raws.push(raw("growing file", Method::Growing, Memory::Plain)?);
         }
         let mut peers = peers(folder, window)?;
         for _ in 0..self.rounds {

@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use hdrhistogram::Histogram;
+use memmap2::{Advice, MmapMut};
 use rustix::fs::OFlags;
 
 /// What writes are aligned to and rounded to.
 const BLOCK: u64 = 4096;
 const ALIGN: usize = 4096;
+const HUGE_PAGE: usize = 2 << 20;
 const _: () = assert!(BLOCK == ALIGN as u64, "one size, in two types");
 
 /// The length of the prepared file, and where a growing one is begun anew.
@@ -66,10 +68,20 @@ impl fmt::Display for Method {
     }
 }
 
+/// Where the bytes to write lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Memory {
+    /// As a program gets it that asks for nothing.
+    Plain,
+    /// In huge pages, where the system has them: the device is handed fewer, longer pieces.
+    Huge,
+}
+
 /// A file that is written in a loop. Removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Raw {
     method: Method,
+    memory: Memory,
     path: PathBuf,
     file: File,
     offset: u64,
@@ -88,15 +100,12 @@ pub(crate) struct Synced {
 impl Raw {
     /// Makes the file: for all methods but `Growing` filled with zeros and synced, so that no write
     /// has to tell the file system anything.
-    pub(crate) fn prepare(folder: &Path, method: Method) -> Result<Self> {
-        let path = folder.join(if method.is_prepared() {
-            "raw"
-        } else {
-            "raw-growing"
-        });
+    pub(crate) fn prepare(folder: &Path, method: Method, memory: Memory) -> Result<Self> {
+        let path = folder.join(format!("raw-{method:?}-{memory:?}"));
         let file = begin(&path, method)?;
         Ok(Self {
             method,
+            memory,
             path,
             file,
             offset: 0,
@@ -105,7 +114,7 @@ impl Raw {
 
     /// Writes and syncs `bytes` again and again, for `duration`.
     pub(crate) fn measure(&mut self, bytes: u64, duration: Duration) -> Result<Synced> {
-        let block = Aligned::new(usize::try_from(bytes)?);
+        let block = Aligned::new(usize::try_from(bytes)?, self.memory)?;
         let mut latencies = Histogram::new(3)?;
         let mut busy = Duration::ZERO;
         let start = Instant::now();
@@ -181,16 +190,24 @@ pub(crate) fn whole_blocks(bytes: f64) -> u64 {
 
 /// Bytes that begin on a block, as direct writes must.
 struct Aligned {
-    room: Vec<u8>,
+    room: MmapMut,
     start: usize,
     len: usize,
 }
 
 impl Aligned {
-    fn new(len: usize) -> Self {
-        let room = vec![0x5a; len + ALIGN];
-        let start = room.as_ptr().align_offset(ALIGN);
-        Self { room, start, len }
+    fn new(len: usize, memory: Memory) -> Result<Self> {
+        let align = match memory {
+            Memory::Plain => ALIGN,
+            Memory::Huge => HUGE_PAGE,
+        };
+        let mut room = MmapMut::map_anon(len.next_multiple_of(align) + align)?;
+        if memory == Memory::Huge {
+            room.advise(Advice::HugePage)?;
+        }
+        room.fill(0x5a);
+        let start = room.as_ptr().align_offset(align);
+        Ok(Self { room, start, len })
     }
 
     fn bytes(&self) -> &[u8] {
@@ -238,10 +255,12 @@ mod tests {
 
     #[test]
     fn a_buffer_begins_on_a_block_and_is_whole() {
-        for len in [4096, 12_288] {
-            let aligned = Aligned::new(len);
-            assert_eq!(0, aligned.bytes().as_ptr().align_offset(4096));
-            assert_eq!(len, aligned.bytes().len());
+        for (memory, align) in [(Memory::Plain, 4096), (Memory::Huge, HUGE_PAGE)] {
+            for len in [4096, 12_288] {
+                let aligned = Aligned::new(len, memory).unwrap();
+                assert_eq!(0, aligned.bytes().as_ptr().align_offset(align));
+                assert_eq!(len, aligned.bytes().len());
+            }
         }
     }
 
@@ -249,11 +268,11 @@ mod tests {
     fn prepared_files_keep_their_length_and_growing_ones_grow() {
         let folder = tempfile::tempdir().unwrap();
         let len = |raw: &Raw| raw.file.metadata().unwrap().len();
-        let mut growing = Raw::prepare(folder.path(), Method::Growing).unwrap();
+        let mut growing = Raw::prepare(folder.path(), Method::Growing, Memory::Plain).unwrap();
         assert_eq!(0, len(&growing));
         let synced = growing.measure(8192, Duration::from_millis(5)).unwrap();
         assert_eq!(8192 * synced.syncs, len(&growing));
-        let mut prepared = Raw::prepare(folder.path(), Method::Buffered).unwrap();
+        let mut prepared = Raw::prepare(folder.path(), Method::Buffered, Memory::Plain).unwrap();
         assert_eq!(FILE_BYTES, len(&prepared));
         prepared.offset = FILE_BYTES - 4096;
         let synced = prepared.measure(8192, Duration::from_millis(5)).unwrap();
