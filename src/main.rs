@@ -11,6 +11,10 @@ use formspool::cli;
 /// Something went wrong, and one message says what. (2 is clap's: the command line is wrong.)
 const FAILED: u8 = 1;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     let tell = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -32,6 +32,10 @@ use hdrhistogram::Histogram;
 use server::Server;
 use stats::{median, ratios};
 
+/// The product's, so that the server that stores nothing has no other.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Parser)]
 #[command(
     about = "Acknowledged submissions a second, beside a server that stores nothing and the bare disk."
