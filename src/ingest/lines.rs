@@ -22,6 +22,7 @@ pub(super) async fn submit(
 ) -> Vec<Result<Receipt, Refused>> {
     let mut answers = Vec::with_capacity(lines.len());
     let mut group = Group::default();
+    let mut reader = ingest.door.key_reader();
     for (at, line) in lines.into_iter().enumerate() {
         if at % LINES_A_TURN == LINES_A_TURN - 1 {
             tokio::task::yield_now().await; // other requests on this thread want their turn
@@ -32,7 +33,8 @@ pub(super) async fn submit(
                 line: line.number,
             })
         });
-        match ingest.door.prepare(form, Body::Json(line.bytes), key) {
+        let body = Body::Json(line.bytes);
+        match ingest.door.prepare(form, body, key, &mut reader) {
             Ok(Prepared::Known(receipt)) => answers.push(Ok(receipt)),
             Err(refused) => answers.push(Err(refused)),
             Ok(Prepared::New(submission)) => {

@@ -206,7 +206,8 @@ impl Ingest {
         key: Option<Key>,
     ) -> Result<Prepared, Refused> {
         let key = key.map_or(KeySource::Document, KeySource::Given);
-        self.door.prepare(form, body, key)
+        let mut reader = self.door.key_reader();
+        self.door.prepare(form, body, key, &mut reader)
     }
 
     /// Takes the lines of one chunk of a request, in order; one answer a line.

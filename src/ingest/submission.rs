@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use storage::{Key, StateView, Submission};
+use storage::{Key, KeyReader, StateView, Submission};
 
 use super::config::Config;
 use super::dice::Dice;
@@ -92,18 +92,24 @@ impl Door {
         }
     }
 
+    /// To look up the keys of one request.
+    pub(super) fn key_reader(&self) -> KeyReader {
+        self.view.key_reader()
+    }
+
     pub(super) fn prepare(
         &self,
         form: &Form,
         body: Body,
         key: KeySource,
+        reader: &mut KeyReader,
     ) -> Result<Prepared, Refused> {
         let read = match body {
             Body::Json(bytes) => self.read_json(form, bytes)?,
             Body::Pairs(pairs) => self.read_pairs(form, pairs)?,
         };
         let key = self.key(key, read.key.as_deref())?;
-        if let Some(known) = self.known(form, key.as_ref(), &read.digest)? {
+        if let Some(known) = known(form, key.as_ref(), &read.digest, reader)? {
             return Ok(Prepared::Known(known));
         }
         if form.is_retired {
@@ -225,28 +231,6 @@ impl Door {
         Ok(key)
     }
 
-    /// The first receipt, where this key has one.
-    fn known(
-        &self,
-        form: &Form,
-        key: Option<&Key>,
-        digest: &[u8; 16],
-    ) -> Result<Option<Receipt>, Refused> {
-        let Some(key) = key else { return Ok(None) };
-        match self.view.placed_by_key(form.id, key) {
-            Ok(Some((first, placed))) if first == *digest => {
-                Ok(Some(Receipt::new(&form.name, &placed, true)))
-            }
-            Ok(Some(_)) => Err(Refused::KeyReused),
-            Ok(None) => Ok(None),
-            Err(error) => {
-                // Only a short cut is lost: `apply` looks the key up again.
-                tracing::error!(%error, "key not readable");
-                Ok(None)
-            }
-        }
-    }
-
     fn bytes_max(&self, form: &Form) -> usize {
         let own = form
             .definition
@@ -309,6 +293,28 @@ fn take_reserved(form: &Form, members: &mut Map<String, Value>) -> Result<Taken,
         }
     }
     Ok(taken)
+}
+
+/// The first receipt, where this key has one.
+fn known(
+    form: &Form,
+    key: Option<&Key>,
+    digest: &[u8; 16],
+    reader: &mut KeyReader,
+) -> Result<Option<Receipt>, Refused> {
+    let Some(key) = key else { return Ok(None) };
+    match reader.placed(form.id, key) {
+        Ok(Some((first, placed))) if first == *digest => {
+            Ok(Some(Receipt::new(&form.name, &placed, true)))
+        }
+        Ok(Some(_)) => Err(Refused::KeyReused),
+        Ok(None) => Ok(None),
+        Err(error) => {
+            // Only a short cut is lost: `apply` looks the key up again.
+            tracing::error!(%error, "key not readable");
+            Ok(None)
+        }
+    }
 }
 
 fn check_key(key: &Key, max: usize) -> Result<(), Refused> {

@@ -29,9 +29,9 @@ pub use metrics::{StateMetrics, WalMetrics};
 pub use outcome::{Outcome, PackOutcome, Placed, SlotOutcome, Terms, Voters};
 pub use records::{Record, Records};
 pub use state::{
-    Checkpoint, Checkpoints, CursorRow, Digests, Engine, FormRow, Incoming, LEVEL_MAX, OnDoubt,
-    Opened, ParkedMark, ParkedRow, Phase, Progress, State, StateConfig, StateParts, StateView,
-    TaskRow, VotersOf,
+    Checkpoint, Checkpoints, CursorRow, Digests, Engine, FormRow, Incoming, KeyReader, LEVEL_MAX,
+    OnDoubt, Opened, ParkedMark, ParkedRow, Phase, Progress, State, StateConfig, StateParts,
+    StateView, TaskRow, VotersOf,
 };
 pub use wal::{
     Damage, Done, Entry, EntryKind, Floor, HardInfo, Health, Marks, Recovered, RepairError,

@@ -192,7 +192,8 @@ fn the_same_key_with_the_same_body_is_the_same_submission() {
     assert_eq!(SlotOutcome::KeyReused, again[1]);
     let (digest, placed) = world
         .view()
-        .placed_by_key(a, &Key::Own("k".into()))
+        .key_reader()
+        .placed(a, &Key::Own("k".into()))
         .unwrap()
         .unwrap();
     assert_eq!(submission(a, "body").digest, digest);
@@ -284,14 +285,54 @@ fn lines_share_rows_and_are_the_same_keys_as_their_own_spelling() {
             line: 77,
         },
     ] {
-        let (_, placed) = world.view().placed_by_key(form, &key).unwrap().unwrap();
+        let (_, placed) = world
+            .view()
+            .key_reader()
+            .placed(form, &key)
+            .unwrap()
+            .unwrap();
         assert_eq!(Some(Seq(77)), placed.seq);
     }
     let missing = Key::Line {
         header: "h".into(),
         line: 5000,
     };
-    assert_eq!(None, world.view().placed_by_key(form, &missing).unwrap());
+    assert_eq!(
+        None,
+        world.view().key_reader().placed(form, &missing).unwrap()
+    );
+}
+
+#[test]
+fn what_a_reader_of_keys_remembers_of_a_line_is_true_of_the_next() {
+    let mut world = World::new();
+    let form = world.form("a");
+    let there = |number: u32| (10..=150).contains(&number) || number == 200;
+    let mut pack: Vec<_> = (1..=210)
+        .filter(|number| there(*number))
+        .map(|number| line(form, "h", number, "body"))
+        .collect();
+    pack.push(keyed(form, "h#205", "body"));
+    pack.push(line(form, "other", 5, "body"));
+    slots_of(&mut world, pack);
+    let view = world.view();
+    let mut reader = view.key_reader();
+    let upwards = 1..=210;
+    let jumping = (0..420).map(|step| step * 83 % 210 + 1);
+    for number in upwards.clone().rev().chain(jumping).chain(upwards) {
+        let key = Key::Line {
+            header: "h".into(),
+            line: number,
+        };
+        let found = reader.placed(form, &key).unwrap();
+        assert_eq!(there(number) || number == 205, found.is_some(), "{number}");
+        assert_eq!(view.key_reader().placed(form, &key).unwrap(), found);
+    }
+    let other = Key::Line {
+        header: "other".into(),
+        line: 5,
+    };
+    assert!(reader.placed(form, &other).unwrap().is_some());
 }
 
 #[test]
@@ -618,7 +659,8 @@ fn a_full_house_pushes_out_the_oldest_keys_but_none_younger_than_ten_minutes() {
     assert!(world.view().keys_bytes().unwrap() <= 20_000);
     let oldest = world
         .view()
-        .placed_by_key(form, &Key::Own("1000".into()))
+        .key_reader()
+        .placed(form, &Key::Own("1000".into()))
         .unwrap();
     assert_eq!(None, oldest);
 }

@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use super::expiry::Groups;
 use super::lines::{Known, LINE_BYTES, OpenLines, line_row, lines_through};
-use super::view::load;
+use super::view::StateView;
 use super::{Apply, keys};
 use crate::codec::{self, WireKey, WireSubmission};
+use crate::command::Key;
 use crate::error::Error;
 use crate::ids::{FormId, Seq};
 use crate::outcome::Placed;
-use crate::rows::{KeyRange, Read, Side};
+use crate::rows::{KeyRange, Side};
 
 /// A longer key gets past no door, and would not fit into a row.
 pub(super) const KEY_BYTES_MAX: usize = 1024;
@@ -117,7 +118,8 @@ impl Keys {
             .as_ref()
             .is_some_and(|known| known.holds(form, header, line))
         {
-            self.known = Some(Known::read(&apply.over, form, header, line)?);
+            let end = |range: &KeyRange, side| apply.over.end(range, side);
+            self.known = Some(Known::read(end, form, header, line)?);
         }
         Ok(self.known.as_ref().and_then(|known| known.found(line)))
     }
@@ -200,31 +202,51 @@ impl Keys {
     }
 }
 
-/// What lies under `key`, for those who only read.
-pub(crate) fn placed(
-    rows: &dyn Read,
-    form: FormId,
-    key: WireKey<'_>,
-) -> Result<Option<Found>, Error> {
-    let own = |text: &str| -> Result<Option<Found>, Error> {
-        let row = load::<Own>(rows, &keys::own_key(form, text), "a key")?;
-        Ok(row.map(|row| (row.digest, row.placed)))
-    };
-    let lines = |header: &str, line: u32| -> Result<Option<Found>, Error> {
-        match rows.end(&lines_through(form, header, line), Side::Last)? {
-            Some((key, value)) => line_row(&key, &value, line),
-            None => Ok(None),
+/// Looks up the keys of one request, one after the other, for those who only read.
+///
+/// Holds: what it says was so at some moment since it was made. Why it remembers: what it has read
+/// around one line answers the next ones, and a request may have thousands.
+#[derive(Debug)]
+pub struct KeyReader {
+    view: StateView,
+    known: Option<Known>,
+}
+
+impl KeyReader {
+    pub(super) const fn new(view: StateView) -> Self {
+        Self { view, known: None }
+    }
+
+    /// What was placed under this key, and the digest of its body.
+    pub fn placed(&mut self, form: FormId, key: &Key) -> Result<Option<Found>, Error> {
+        match WireKey::from_key(key) {
+            WireKey::Own(text) => match (self.own(form, text)?, as_line(text)) {
+                (None, Some((header, line))) => Ok(self.around(form, header, line)?.found(line)),
+                (found, _) => Ok(found),
+            },
+            WireKey::Line { header, line } => {
+                let known = self.around(form, header, line)?;
+                match known.found(line) {
+                    None if known.has_own => self.own(form, &own_text(header, line)),
+                    found => Ok(found),
+                }
+            }
         }
-    };
-    match key {
-        WireKey::Own(text) => match (own(text)?, as_line(text)) {
-            (None, Some((header, line))) => lines(header, line),
-            (found, _) => Ok(found),
-        },
-        WireKey::Line { header, line } => match lines(header, line)? {
-            None => own(&own_text(header, line)),
-            found => Ok(found),
-        },
+    }
+
+    fn own(&self, form: FormId, text: &str) -> Result<Option<Found>, Error> {
+        own_row(self.view.rows().get(&keys::own_key(form, text))?)
+    }
+
+    fn around(&mut self, form: FormId, header: &str, line: u32) -> Result<&Known, Error> {
+        let known = self.known.take();
+        let known = if let Some(known) = known.filter(|known| known.holds(form, header, line)) {
+            known
+        } else {
+            let rows = self.view.rows();
+            Known::read(|range, side| rows.end(range, side), form, header, line)?
+        };
+        Ok(self.known.insert(known))
     }
 }
 

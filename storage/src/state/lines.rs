@@ -8,7 +8,6 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::dedupe::{Found, own_range};
-use super::overlay::Overlay;
 use super::{Apply, keys};
 use crate::codec::{self, WireSubmission};
 use crate::error::Error;
@@ -44,6 +43,7 @@ pub(super) struct OpenLines {
 
 /// What the rows say around the last line that was looked for: the next line is nearly always
 /// answered by it. Dropped whenever rows go.
+#[derive(Debug)]
 pub(super) struct Known {
     form: FormId,
     header: String,
@@ -150,8 +150,9 @@ impl OpenLines {
 }
 
 impl Known {
+    /// `end` gives the row at one end of a range.
     pub(super) fn read(
-        over: &Overlay<'_>,
+        end: impl Fn(&KeyRange, Side) -> Result<Option<(Vec<u8>, Bytes)>, Error>,
         form: FormId,
         header: &str,
         line: u32,
@@ -162,9 +163,9 @@ impl Known {
             first: 0,
             last: u32::MAX,
             row: None,
-            has_own: over.end(&own_range(form, header), Side::First)?.is_some(),
+            has_own: end(&own_range(form, header), Side::First)?.is_some(),
         };
-        if let Some((key, value)) = over.end(&lines_through(form, header, line), Side::Last)? {
+        if let Some((key, value)) = end(&lines_through(form, header, line), Side::Last)? {
             let row: Lines = codec::decode_row("a run of lines", &value)?;
             let first = keys::tail_u32(&key, 0);
             let last = first.saturating_add(row.count() - 1);
@@ -182,7 +183,7 @@ impl Known {
             start: lines_through(form, header, line).end,
             end: rows::after_prefix(&keys::line_keys_prefix(form, header)),
         };
-        if let Some((key, _)) = over.end(&after, Side::First)? {
+        if let Some((key, _)) = end(&after, Side::First)? {
             known.last = keys::tail_u32(&key, 0) - 1;
         }
         Ok(known)

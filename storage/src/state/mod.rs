@@ -41,6 +41,7 @@ use bytes::Bytes;
 
 pub use checkpoint::{Checkpoint, Checkpoints, Incoming};
 pub use config::{Engine, StateConfig};
+pub use dedupe::KeyReader;
 pub use digests::Digests;
 pub use forms::FormRow;
 pub use open::{Opened, Phase, Progress, StateParts};

@@ -14,18 +14,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
+use super::dedupe::KeyReader;
 use super::digests::{self, Applied, Digests};
 use super::forms::FormRow;
 use super::parked::{ParkedMark, ParkedRow};
 use super::places::Run;
 use super::tasks::{CursorRow, TaskRow};
-use super::{dedupe, expiry, forms, horizon, keys, parked, tasks};
-use crate::codec::{self, WireKey};
-use crate::command::{Key, Policy};
+use super::{expiry, forms, horizon, keys, parked, tasks};
+use crate::codec;
+use crate::command::Policy;
 use crate::error::Error;
 use crate::ids::{FormId, Index, LogId, NodeId, Position, Seq, Slot};
 use crate::metrics::StateMetrics;
-use crate::outcome::Placed;
 use crate::rows::{KeyRange, Read, Rows, Side};
 
 /// Reads the state.
@@ -121,13 +121,9 @@ impl StateView {
         Ok(head.unwrap_or_default())
     }
 
-    /// What was placed under this key, and the digest of its body.
-    pub fn placed_by_key(
-        &self,
-        form: FormId,
-        key: &Key,
-    ) -> Result<Option<([u8; 16], Placed)>, Error> {
-        dedupe::placed(&*self.rows(), form, WireKey::from_key(key))
+    /// Looks up idempotency keys.
+    pub fn key_reader(&self) -> KeyReader {
+        KeyReader::new(self.clone())
     }
 
     /// All tasks, by name.
