@@ -93,7 +93,7 @@ impl Door {
     }
 
     /// To look up the keys of one request.
-    pub(super) fn key_reader(&self) -> KeyReader {
+    pub(super) const fn key_reader(&self) -> KeyReader<'_> {
         self.view.key_reader()
     }
 
@@ -102,7 +102,7 @@ impl Door {
         form: &Form,
         body: Body,
         key: KeySource,
-        reader: &mut KeyReader,
+        reader: &mut KeyReader<'_>,
     ) -> Result<Prepared, Refused> {
         let read = match body {
             Body::Json(bytes) => self.read_json(form, bytes)?,
@@ -300,7 +300,7 @@ fn known(
     form: &Form,
     key: Option<&Key>,
     digest: &[u8; 16],
-    reader: &mut KeyReader,
+    reader: &mut KeyReader<'_>,
 ) -> Result<Option<Receipt>, Refused> {
     let Some(key) = key else { return Ok(None) };
     match reader.placed(form.id, key) {

@@ -1,7 +1,7 @@
 //! One table: all rows at one window, round by round.
 //!
-//! Holds: the order of a round is log, raw device, the same from huge pages, growing file, peers. The raw device follows the
-//! log at once, since it repeats what the log has just done.
+//! Holds: the order of a round is log, raw device, the same from huge pages, growing file, peers. The raw
+//! device follows the log at once, since it repeats what the log has just done.
 
 use std::path::Path;
 use std::time::Duration;

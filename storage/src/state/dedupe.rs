@@ -17,7 +17,7 @@ use crate::command::Key;
 use crate::error::Error;
 use crate::ids::{FormId, Seq};
 use crate::outcome::Placed;
-use crate::rows::{KeyRange, Side};
+use crate::rows::{KeyRange, Read, Side};
 
 /// A longer key gets past no door, and would not fit into a row.
 pub(super) const KEY_BYTES_MAX: usize = 1024;
@@ -113,15 +113,10 @@ impl Keys {
         {
             return Ok(Some(found));
         }
-        if !self
-            .known
-            .as_ref()
-            .is_some_and(|known| known.holds(form, header, line))
-        {
-            let end = |range: &KeyRange, side| apply.over.end(range, side);
-            self.known = Some(Known::read(end, form, header, line)?);
-        }
-        Ok(self.known.as_ref().and_then(|known| known.found(line)))
+        let end = |range: &KeyRange, side| apply.over.end(range, side);
+        let read = || Known::read(end, form, header, line);
+        let known = Known::around(&mut self.known, (form, header, line), read)?;
+        Ok(known.found(line))
     }
 
     /// Whether there is room for one more key; the oldest ones may go for it.
@@ -207,46 +202,56 @@ impl Keys {
 /// Holds: what it says was so at some moment since it was made. Why it remembers: what it has read
 /// around one line answers the next ones, and a request may have thousands.
 #[derive(Debug)]
-pub struct KeyReader {
-    view: StateView,
+pub struct KeyReader<'a> {
+    view: &'a StateView,
     known: Option<Known>,
 }
 
-impl KeyReader {
-    pub(super) const fn new(view: StateView) -> Self {
+impl<'a> KeyReader<'a> {
+    pub(super) const fn new(view: &'a StateView) -> Self {
         Self { view, known: None }
     }
 
     /// What was placed under this key, and the digest of its body.
     pub fn placed(&mut self, form: FormId, key: &Key) -> Result<Option<Found>, Error> {
         match WireKey::from_key(key) {
-            WireKey::Own(text) => match (self.own(form, text)?, as_line(text)) {
-                (None, Some((header, line))) => Ok(self.around(form, header, line)?.found(line)),
-                (found, _) => Ok(found),
-            },
+            WireKey::Own(text) => {
+                let rows = self.view.rows();
+                match (stored_own(&*rows, form, text)?, as_line(text)) {
+                    (None, Some((header, line))) => stored_line(&*rows, form, header, line),
+                    (found, _) => Ok(found),
+                }
+            }
             WireKey::Line { header, line } => {
-                let known = self.around(form, header, line)?;
+                let read = || {
+                    let rows = self.view.rows();
+                    Known::read(|range, side| rows.end(range, side), form, header, line)
+                };
+                let known = Known::around(&mut self.known, (form, header, line), read)?;
                 match known.found(line) {
-                    None if known.has_own => self.own(form, &own_text(header, line)),
+                    None if known.has_own => {
+                        stored_own(&*self.view.rows(), form, &own_text(header, line))
+                    }
                     found => Ok(found),
                 }
             }
         }
     }
+}
 
-    fn own(&self, form: FormId, text: &str) -> Result<Option<Found>, Error> {
-        own_row(self.view.rows().get(&keys::own_key(form, text))?)
-    }
+fn stored_own(rows: &dyn Read, form: FormId, text: &str) -> Result<Option<Found>, Error> {
+    own_row(rows.get(&keys::own_key(form, text))?)
+}
 
-    fn around(&mut self, form: FormId, header: &str, line: u32) -> Result<&Known, Error> {
-        let known = self.known.take();
-        let known = if let Some(known) = known.filter(|known| known.holds(form, header, line)) {
-            known
-        } else {
-            let rows = self.view.rows();
-            Known::read(|range, side| rows.end(range, side), form, header, line)?
-        };
-        Ok(self.known.insert(known))
+fn stored_line(
+    rows: &dyn Read,
+    form: FormId,
+    header: &str,
+    line: u32,
+) -> Result<Option<Found>, Error> {
+    match rows.end(&lines_through(form, header, line), Side::Last)? {
+        Some((key, value)) => line_row(&key, &value, line),
+        None => Ok(None),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) struct OpenLines {
 }
 
 /// What the rows say around the last line that was looked for: the next line is nearly always
-/// answered by it. Dropped whenever rows go.
+/// answered by it. Who applies drops it whenever rows go.
 #[derive(Debug)]
 pub(super) struct Known {
     form: FormId,
@@ -150,6 +150,17 @@ impl OpenLines {
 }
 
 impl Known {
+    /// What `known` says, if it knows about this line; else what `read` finds, which it is from then on.
+    pub(super) fn around<'a>(
+        known: &'a mut Option<Self>,
+        (form, header, line): (FormId, &str, u32),
+        read: impl FnOnce() -> Result<Self, Error>,
+    ) -> Result<&'a Self, Error> {
+        let before = known.take();
+        let still = before.filter(|known| known.holds(form, header, line));
+        Ok(known.insert(still.map_or_else(read, Ok)?))
+    }
+
     /// `end` gives the row at one end of a range.
     pub(super) fn read(
         end: impl Fn(&KeyRange, Side) -> Result<Option<(Vec<u8>, Bytes)>, Error>,
@@ -194,7 +205,7 @@ impl Known {
         self.row.as_ref()?.nth(line - self.first)
     }
 
-    pub(super) fn holds(&self, form: FormId, header: &str, line: u32) -> bool {
+    fn holds(&self, form: FormId, header: &str, line: u32) -> bool {
         self.form == form && (self.first..=self.last).contains(&line) && self.header == header
     }
 }

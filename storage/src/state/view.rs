@@ -122,8 +122,8 @@ impl StateView {
     }
 
     /// Looks up idempotency keys.
-    pub fn key_reader(&self) -> KeyReader {
-        KeyReader::new(self.clone())
+    pub const fn key_reader(&self) -> KeyReader<'_> {
+        KeyReader::new(self)
     }
 
     /// All tasks, by name.

@@ -43,11 +43,11 @@ impl AlignedBuf {
 
     fn with_room(bytes: usize) -> Self {
         let (memory, align) = Memory::of(bytes);
-        let bytes = memory.as_slice();
-        let skip = bytes.as_ptr().align_offset(align);
+        let all = memory.as_slice();
+        let skip = all.as_ptr().align_offset(align);
         assert!(skip < align, "bytes can be aligned to anything");
         Self {
-            room: bytes.len() - align,
+            room: all.len() - align,
             memory,
             skip,
             len: 0,
