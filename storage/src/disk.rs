@@ -103,6 +103,12 @@ pub trait File: Send + Sync {
     fn release(&self, _offset: u64, _len: u64) -> io::Result<()> {
         Ok(())
     }
+    /// Whether a stretch of it was never written, or was given back: the first write there costs the file
+    /// system a commit of its own. `false` where the system does not tell; where it keeps zeros as holes (ZFS
+    /// that compresses), always `true`.
+    fn has_holes(&self) -> io::Result<bool> {
+        Ok(false)
+    }
     /// Lets the system forget its copy of what is durable, so that the next read sees the device.
     fn forget_cached(&self) -> io::Result<()> {
         Ok(())

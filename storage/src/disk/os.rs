@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FallocateFlags, OFlags};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
 use super::{Disk, File, Mapped, Open};
 
@@ -134,6 +134,17 @@ impl File for OsFile {
         match rustix::fs::fallocate(&self.0, how, offset, len) {
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
             done => Ok(done?),
+        }
+    }
+
+    fn has_holes(&self) -> io::Result<bool> {
+        let first = rustix::fs::seek(&self.0, SeekFrom::Hole(0));
+        match first {
+            // Every file has one behind its end.
+            Ok(at) => Ok(at < self.len()?),
+            // An empty file, or a system that does not tell.
+            Err(rustix::io::Errno::NXIO | rustix::io::Errno::INVAL) => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! written. Never is anything waited for, written or answered under the lock, except for room.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::ThreadId;
@@ -16,7 +17,7 @@ use super::damage::{Damage, Floor};
 use super::directory::Directory;
 use super::entry::SegmentId;
 use super::kept::KeptBatches;
-use super::mode::WriteMode;
+use super::mode::{WriteMode, mode_on};
 use super::open_files::OpenFiles;
 use super::piece::Piece;
 use super::pool::Pool;
@@ -173,8 +174,13 @@ impl Core {
         *self.mode.get_or_init(|| WriteMode::Buffered)
     }
 
-    pub(super) fn set_mode(&self, mode: WriteMode) {
-        self.mode.get_or_init(|| mode);
+    /// The same, by a try on this file where nothing has been tried yet.
+    pub(super) fn find_mode(&self, path: &Path) -> Result<WriteMode, Error> {
+        if let Some(mode) = self.mode.get() {
+            return Ok(*mode);
+        }
+        let mode = mode_on(self.directory.disk(), path)?;
+        Ok(*self.mode.get_or_init(|| mode))
     }
 
     pub(super) fn own(&self, thread: ThreadId) {

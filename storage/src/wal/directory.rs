@@ -127,8 +127,8 @@ impl Directory {
             .collect())
     }
 
-    /// The rooms that are there, of the length `len`; others are removed, and names that stand for
-    /// a segment too. `salts`: of the segments that there are.
+    /// The rooms that are there, whole and of the length `len`; others are removed, and names that
+    /// stand for a segment too. `salts`: of the segments that there are.
     pub(super) fn rooms(&self, len: u64, salts: &[u64]) -> Result<Vec<Room>, Error> {
         let mut rooms = Vec::new();
         for path in self.list()? {
@@ -143,7 +143,7 @@ impl Directory {
                 HeaderCopy::Good(header) => salts.contains(&header.salt),
                 HeaderCopy::Version(_) | HeaderCopy::Bad => false,
             };
-            if is_read && !is_segment && file.len().is_ok_and(|found| found == len) {
+            if is_read && !is_segment && is_whole(&*file, len) {
                 rooms.push(Room {
                     path,
                     len,
@@ -325,6 +325,12 @@ impl Directory {
     pub(super) fn path_of(&self, id: SegmentId) -> PathBuf {
         self.path.join(format!("{:016}.seg", id.0))
     }
+}
+
+/// Whether a file has this length and was written from end to end: then no batch needs room, and none costs
+/// the file system a commit of its own.
+pub(super) fn is_whole(file: &dyn File, len: u64) -> bool {
+    file.len().is_ok_and(|found| found == len) && file.has_holes().is_ok_and(|has_holes| !has_holes)
 }
 
 fn has_extension(path: &Path, extension: &str) -> bool {

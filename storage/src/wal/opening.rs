@@ -18,7 +18,6 @@ use super::directory::Directory;
 use super::entry::Recovered;
 use super::handle::Handle;
 use super::hardstate::{self, Found, HardFiles, HardState};
-use super::mode::mode_on;
 use super::record::Record;
 use super::recovery::{self, Scan};
 use super::rotation::{self, Stand};
@@ -214,7 +213,7 @@ fn begin(core: &Arc<Core>, scan: &Scan, hard: HardFiles) -> Result<Writer, Error
         Some(end) => core.directory.path_of(end.header.id),
         None => core.pool.any_path().unwrap_or_default(),
     };
-    core.set_mode(mode_on(core.directory.disk(), &probed)?);
+    core.find_mode(&probed)?;
     let tail = if let Some(end) = unused {
         rotation::open_tail(core, &end.header, stand)?
     } else {

@@ -9,10 +9,8 @@
 //! header in a room is overwritten by the next; a segment that nothing was written to is used as it
 //! is. A purged segment that is still there is purged again: what is purged stands in every header.
 
-use std::sync::Arc;
-
 use super::core::Core;
-use super::directory::Room;
+use super::directory::{Room, is_whole};
 use super::entry::{SegmentId, SegmentInfo};
 use super::footer::{Footer, data_end, segment_len_for};
 use super::format::{FIRST_BATCH_AT, SegmentHeader, VERSION};
@@ -202,7 +200,7 @@ pub(super) fn sweep(core: &Core) -> Result<(), Error> {
         if oldest.is_damaged {
             let path = core.directory.quarantine(id)?;
             tracing::warn!(segment = %id, path = %path.display(), "damaged segment set aside");
-        } else if is_read || !is_whole(core, &oldest) {
+        } else if is_read || !is_room(core, &oldest) {
             // A reader holds it: what it reads stays as it is when the name goes.
             core.directory.remove(id)?;
         } else {
@@ -211,15 +209,8 @@ pub(super) fn sweep(core: &Core) -> Result<(), Error> {
     }
 }
 
-/// Whether it has all its blocks, or gets them.
-fn is_whole(core: &Core, known: &Known) -> bool {
-    // A header that says more than there is must not make the file grow to it.
-    let reserve = |file: Arc<dyn File>| {
-        file.len().is_ok_and(|len| len == known.len) && file.reserve(known.len).is_ok()
-    };
-    known.len > 0
-        && core
-            .directory
-            .open(known.info.id, Open::Write)
-            .is_ok_and(reserve)
+/// Whether it is as good as a new room. Where a start gave its end back to the volume it is not.
+fn is_room(core: &Core, known: &Known) -> bool {
+    let file = core.directory.open(known.info.id, Open::Read);
+    known.len > 0 && file.is_ok_and(|file| is_whole(&*file, known.len))
 }
