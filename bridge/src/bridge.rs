@@ -355,14 +355,14 @@ impl Bridge {
             Ok(after) => feed.behind(&lane, after).await,
             Err(error) => Err(error),
         };
-        if let Ok(behind) = behind {
-            status.lag_records = behind.records;
-            status.lag_bytes = behind.bytes;
-            status.seq = behind.head_seq.saturating_sub(behind.records);
-            status.oldest_age_ms = behind
-                .oldest_received_at_ms
-                .map(|then| now_ms.saturating_sub(then));
-        }
+        // A log that cannot be read now is not a log that is delivered.
+        let behind = behind.map_or_else(|_| cell.last_behind(), |behind| cell.note_behind(behind));
+        status.lag_records = behind.records;
+        status.lag_bytes = behind.bytes;
+        status.seq = behind.head_seq.saturating_sub(behind.records);
+        status.oldest_age_ms = behind
+            .oldest_received_at_ms
+            .map(|then| now_ms.saturating_sub(then));
         status
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::feed::Behind;
 use crate::record::{Lane, Position};
 
 /// What a lane is doing. Ordered from well to ill: a task shows the worst of its lanes.
@@ -124,12 +125,15 @@ pub struct TaskStatus {
 pub(crate) struct Cell {
     inner: Mutex<LaneStatus>,
     notes: Notes,
+    /// What was behind when the log could last be asked.
+    behind: Mutex<Behind>,
 }
 
 impl Cell {
     pub(crate) fn new(lane: &Lane) -> Self {
         Self {
             notes: Notes::default(),
+            behind: Mutex::default(),
             inner: Mutex::new(LaneStatus {
                 form: Arc::from(lane.form()),
                 state: LaneState::Starting,
@@ -155,6 +159,17 @@ impl Cell {
             sink: self.notes.get(),
             ..self.lock().clone()
         }
+    }
+
+    /// Keeps it for a time when the log cannot be asked; gives it back.
+    pub(crate) fn note_behind(&self, behind: Behind) -> Behind {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = behind;
+        behind
+    }
+
+    /// Nothing, if it was never noted.
+    pub(crate) fn last_behind(&self) -> Behind {
+        *self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn notes(&self) -> &Notes {

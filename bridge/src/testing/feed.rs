@@ -38,6 +38,7 @@ struct Inner {
     again: Vec<Record>,
     /// Calls that fail, one each.
     read_troubles: Vec<FeedError>,
+    is_unread: bool,
     advance_troubles: Vec<FeedError>,
     send_troubles: Vec<FeedError>,
     loses_advance: bool,
@@ -176,6 +177,11 @@ impl VecFeed {
         self.lock().read_troubles.push(error);
     }
 
+    /// Nobody can be told what is behind, until it is set back.
+    pub fn set_unread(&self, is_unread: bool) {
+        self.lock().is_unread = is_unread;
+    }
+
     /// Lets one more advance fail.
     pub fn fail_advance(&self, error: FeedError) {
         self.lock().advance_troubles.push(error);
@@ -303,6 +309,9 @@ impl Feed for VecFeed {
     ) -> BoxFuture<'a, Result<Behind, FeedError>> {
         async move {
             let inner = self.lock();
+            if inner.is_unread {
+                return Err(FeedError::Again("the log cannot be read".to_owned()));
+            }
             let mut behind = Behind {
                 bytes: Some(0),
                 ..Behind::default()

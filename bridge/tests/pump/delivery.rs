@@ -1,7 +1,7 @@
 //! Records arrive once and in order, whatever the destination says.
 
 use bridge::testing::{Place, Step, VecFeed};
-use bridge::{Cause, FeedError, Lane, LaneState, OnPoison, Position, TaskSpec};
+use bridge::{Cause, FeedError, Lane, LaneState, OnPoison, Position, TaskSpec, TaskStatus};
 
 use crate::world::{World, task, upto};
 
@@ -46,6 +46,26 @@ async fn an_outage_burns_no_attempts_and_heals_by_itself() {
     world.until_delivered("t").await;
     assert_eq!(place.seqs(), upto(3));
     assert!(world.feed.parked(&Lane::new("t", "f")).is_empty());
+    world.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_cannot_be_read_is_not_told_to_be_delivered() {
+    let place = Place::new(false);
+    let world = World::new(&[("t/f", &place)], vec![task("t", 1, &["f"])]);
+    place.script(&[Step::Fail(Cause::Away); 40]);
+    world.push("f", 3);
+    let lags = |status: &TaskStatus| status.lag_records == 3;
+    world.until("it lags", lags).await;
+    world.feed.set_unread(true);
+    let status = world.until("it is told", |_| true).await;
+    assert!(lags(&status), "{status:?}");
+    assert_eq!(
+        (status.lag_bytes, status.oldest_age_ms),
+        (Some(6), Some(59_999))
+    );
+    world.feed.set_unread(false);
+    world.until_delivered("t").await;
     world.end().await;
 }
 
