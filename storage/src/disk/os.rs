@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::io::Errno;
 
 use super::{Disk, File, Mapped, Open};
 
@@ -124,7 +125,7 @@ impl File for OsFile {
 
     fn reserve(&self, len: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.0, FallocateFlags::empty(), 0, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             done => Ok(done?),
         }
     }
@@ -132,7 +133,7 @@ impl File for OsFile {
     fn release(&self, offset: u64, len: u64) -> io::Result<()> {
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match rustix::fs::fallocate(&self.0, how, offset, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => Ok(()),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             done => Ok(done?),
         }
     }
@@ -143,7 +144,7 @@ impl File for OsFile {
             // Every file has one behind its end.
             Ok(at) => Ok(at < self.len()?),
             // An empty file, or a system that does not tell.
-            Err(rustix::io::Errno::NXIO | rustix::io::Errno::INVAL) => Ok(false),
+            Err(Errno::NXIO | Errno::INVAL | Errno::OPNOTSUPP) => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

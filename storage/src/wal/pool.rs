@@ -166,7 +166,7 @@ impl Pool {
         }
     }
 
-    /// A room whose blocks were all written.
+    /// A room whose blocks were all written; not all of them where the log closes meanwhile.
     fn make_filled(&self, core: &Core, number: u64, len: u64) -> Result<Room, Error> {
         let mut fill = |path: &Path, file: &dyn File| {
             let direct = match core.find_mode(path)? {
