@@ -12,6 +12,8 @@ MUTANT_BINARY := target/mutants/formspool
 # All tests are built once, of one set of features: with the mutants in it, none of which runs unless it is
 # picked. The binary without them is what the tester drives, and it refuses to be wrong on purpose.
 UNIT := $(CARGO) test --workspace --locked --features mutants,bridge/brokers
+# What people run and what tests it; the same wherever it is built.
+RELEASE := build --release --locked -p formspool -p jepsen
 # Both the lints and the docs: one look at all dependencies.
 LINTED := --features benches/peers,bridge/brokers
 # Most of what takes long waits: for elections, quotas, timeouts.
@@ -60,12 +62,12 @@ cluster-status: ## how the three stand
 
 build:
 	@echo "make: building the release binaries"
-	@$(CARGO) build --release --locked -p formspool -p jepsen
+	@$(CARGO) $(RELEASE)
 
 # Only when nobody else wants a processor: tests that count time must not feel it. Both cargos are kept from
 # sharing make's jobs, or what is built first would wait for what may wait.
 build-behind:
-	@chrt --idle 0 $(CARGO) build --release --locked --quiet -p formspool -p jepsen
+	@chrt --idle 0 $(CARGO) $(RELEASE) --quiet
 
 build-tls: ## the release binary with TLS, SASL and zstd for Kafka (OpenSSL is built: some minutes more)
 	@deploy/dev/setup.sh tls

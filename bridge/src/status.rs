@@ -1,7 +1,7 @@
 //! How each task is doing: what people look at when rows do not arrive.
 //!
-//! Holds: telling never decides. The pump writes its cell, readers copy it; nothing here is read
-//! back by the pump.
+//! Holds: telling never decides. The pump writes its cell, readers copy it, and leave in it what the
+//! log last told them; nothing here is read back by the pump.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -38,10 +38,11 @@ struct Inner {
     again: Vec<Record>,
     /// Calls that fail, one each.
     read_troubles: Vec<FeedError>,
-    is_unread: bool,
     advance_troubles: Vec<FeedError>,
     send_troubles: Vec<FeedError>,
     loses_advance: bool,
+    /// Whether `behind` fails.
+    is_unread: bool,
     reads: u64,
     forgotten: u64,
 }

@@ -201,7 +201,7 @@ pub(super) fn sweep(core: &Core) -> Result<(), Error> {
             let path = core.directory.quarantine(id)?;
             tracing::warn!(segment = %id, path = %path.display(), "damaged segment set aside");
         } else if is_read || !is_room(core, &oldest) {
-            // A reader holds it: what it reads stays as it is when the name goes.
+            // What a reader holds stays as it is when the name goes.
             core.directory.remove(id)?;
         } else {
             core.pool.recycle(core, id, oldest.len)?;
