@@ -88,6 +88,11 @@ impl Bait {
         }
     }
 
+    /// A producer of that name has begun anew: what the one before left open is aborted. Only seen.
+    pub(crate) fn successor(id: &str) -> Self {
+        Self::first(Way::Reply, Api::InitProducerId, id).seen_only()
+    }
+
     pub(crate) fn any(self) -> Self {
         Self {
             is_any: true,

@@ -31,7 +31,7 @@ use crate::workload::watch::FORMS;
 
 const BROKERS: usize = 3;
 const TASK: &str = "jepsen-kafka";
-/// A transaction comes under load.
+/// A transaction comes under load; a leader's successor begins once brokers answer.
 const CATCH_TIME: Duration = Duration::from_secs(20);
 const DELIVER_TIME: Duration = Duration::from_secs(90);
 /// A product that is broken on purpose may never come up to the head.
@@ -76,6 +76,21 @@ struct Round {
     broker: Broker,
     /// Of the calls to Google.
     calls: fn() -> Vec<Value>,
+}
+
+impl Round {
+    /// Another node leads behind it.
+    fn has_successor(&self) -> bool {
+        matches!(
+            self.node,
+            nemesis::Fault::KillLeader | nemesis::Fault::PauseLeader
+        )
+    }
+
+    /// A successor aborts what it finds open; what was done before its node went is not.
+    fn is_cut_off(&self) -> bool {
+        self.has_successor() && self.held == Way::Request
+    }
 }
 
 /// Which broker goes, and how.
@@ -182,7 +197,7 @@ impl Mirrors<'_> {
             |round: &&Round| wanted.is_empty() || wanted.iter().any(|name| name == round.name);
         let mut is_cut_off = false;
         for round in ROUNDS.iter().filter(is_wanted) {
-            is_cut_off |= round.held == Way::Request;
+            is_cut_off |= round.is_cut_off();
             let started = Instant::now();
             let words = Box::pin(self.round(round)).await.context(round.name)?;
             if !self.trio.run.round(round.name, started, &words) {
@@ -191,7 +206,6 @@ impl Mirrors<'_> {
         }
         let report = &mut self.trio.run.report;
         report.demand("calls to Google hurt", self.hurt, 1);
-        // What was done before its node went is not aborted.
         report.demand("records aborted", self.aborted, is_cut_off.into());
         Ok(())
     }
@@ -202,6 +216,7 @@ impl Mirrors<'_> {
         // The leader goes when it has just asked for a commit, or when that has just been done.
         let commit = self.commit(round).await;
         let words = self.lay_broker(round.broker).await?;
+        let anew = self.lab.gates.set(Bait::successor(&self.mirror.id()));
         let Trio { cluster, run, .. } = &mut self.trio;
         let laid = round.node.lay(cluster, &mut run.dice).await?;
         run.progress(format!("{}: {}, {words}", round.name, laid.words));
@@ -211,9 +226,15 @@ impl Mirrors<'_> {
         let during = self.trio.served_since(acks).await;
         let Trio { cluster, run, .. } = &mut self.trio;
         let healed = round.node.heal(&laid, cluster, &run.history).await?;
-        commit.let_go();
         self.lab.brokers.resume()?;
         self.lab.brokers.start().await?;
+        // A commit that comes before there is a successor is like any other.
+        if round.has_successor() {
+            let has_begun = anew.caught(CATCH_TIME).await;
+            let what = format!("leaders that took over at {}", round.name);
+            self.trio.run.report.demand(&what, has_begun.into(), 1);
+        }
+        commit.let_go();
         let hurt = self.book.heal().await?;
         self.hurt += hurt;
         let report = &mut self.trio.run.report;

@@ -170,8 +170,7 @@ impl Three<'_> {
         let report = &mut self.run.report;
         let name = format!("commits under way at {}", fault.name());
         report.demand(&name, is_caught.into(), 1);
-        let anew = Bait::first(Way::Reply, Api::InitProducerId, &self.mirror.id());
-        let anew = self.lab.gates.set(anew.seen_only());
+        let anew = self.lab.gates.set(Bait::successor(&self.mirror.id()));
         let laid = nodes.lay(&mut self.cluster, &mut self.run.dice).await?;
         self.run
             .progress(format!("{}: {}", fault.name(), laid.words));
