@@ -35,6 +35,8 @@ const CATCH_UP_MAX: Duration = Duration::from_hours(24);
 const CLOSE: u64 = 64;
 /// How long a hand-over may take until it is said to have failed.
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+/// A change that is done shows within this on a node that is not stuck.
+const SHOWN_MAX: Duration = Duration::from_secs(5);
 /// Two changes of the members, each of them synced by a majority.
 const REMOVE_MAX: Duration = Duration::from_secs(20);
 
@@ -219,12 +221,16 @@ impl Node {
         let still: Precondition<Types> = Precondition::LastMembershipLogId {
             last_membership_log_id: at as Option<LogIdOf<Types>>,
         };
-        let changed = self
-            .inner
-            .raft
-            .change_membership_if(changes, false, [still])
-            .await;
-        changed.map(drop).map_err(refusal)
+        let raft = &self.inner.raft;
+        let changed = raft.change_membership_if(changes, false, [still]).await;
+        let changed = Some(changed.map_err(refusal)?.log_id);
+        // The metrics follow a moment later, and whoever goes on from here reads the members there.
+        let wait = raft.wait(Some(SHOWN_MAX));
+        let shown = wait.metrics(
+            |seen| changed <= *seen.membership_config.log_id(),
+            "the members as they are now",
+        );
+        shown.await.map(drop).map_err(|error| error.to_string())
     }
 
     /// What a person asked for, on the leader; `AcceptTailLoss` on any node.
