@@ -1,7 +1,7 @@
 # What people type. Every target says what it does before it does it; `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint unit kafka-faults other-faults kafka-test sim sim-mutants browser build build-behind build-tls mutant-build crash cluster-crash kafka-crash sheets-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
+.PHONY: help setup setup-test run kafka kafka-stop cluster cluster-kill cluster-start cluster-status test lint lint-behind unit kafka-faults other-faults kafka-test sim sim-mutants browser build build-behind build-tls mutant-build crash cluster-crash kafka-crash sheets-crash sheets sheets-stop sheets-check mutants bench bench-wal bench-cluster bench-kafka memory check doc
 
 CARGO ?= cargo
 BINARY := target/release/formspool
@@ -64,8 +64,9 @@ build:
 	@echo "make: building the release binaries"
 	@$(CARGO) $(RELEASE)
 
-# Only when nobody else wants a processor: tests that count time must not feel it. Both cargos are kept from
+# Only when nobody else wants a processor: tests that count time must not feel it. The cargos are kept from
 # sharing make's jobs, or what is built first would wait for what may wait.
+APART := env -u MAKEFLAGS -u MFLAGS $(CARGO)
 build-behind:
 	@chrt --idle 0 $(CARGO) $(RELEASE) --quiet
 
@@ -81,9 +82,10 @@ mutant-build:
 	@$(UNIT) --no-run --quiet --test cli
 	@mkdir -p $(dir $(MUTANT_BINARY)) && cp target/debug/formspool $(MUTANT_BINARY)
 
-test: setup-test lint ## everything that CI runs, on real processes and a real browser
+test: setup-test ## everything that CI runs, on real processes and a real browser
+	$(CARGO) fmt --all --check
 	@echo "make test: unit tests; they wait a good deal, and in that time the release binaries are built"
-	@$(MAKE) --no-print-directory --jobs 2 CARGO="env -u MAKEFLAGS -u MFLAGS $(CARGO)" unit build-behind
+	@$(MAKE) --no-print-directory --jobs 2 CARGO="$(APART)" unit build-behind
 	@$(MAKE) --no-print-directory mutant-build
 	@echo "make test: without the mutants in it, the binary refuses to be wrong on purpose"
 	@FORMSPOOL_MUTANT=skip-sync $(BINARY) check 2>&1 | grep FORMSPOOL_MUTANT
@@ -97,8 +99,8 @@ test: setup-test lint ## everything that CI runs, on real processes and a real b
 	$(JEPSEN) synced
 	$(JEPSEN) hostile
 	$(JEPSEN) load --connections 1000 --count 100000 --rss-max-mib 256
-	@echo "make: from here on two testers run at once, and their lines mix"
-	@$(MAKE) --no-print-directory --jobs 2 kafka-faults other-faults
+	@echo "make: from here on two testers run at once, the lints behind them, and their lines mix"
+	@$(MAKE) --no-print-directory --jobs 3 CARGO="$(APART)" kafka-faults other-faults lint-behind
 	@$(MAKE) --no-print-directory sheets-check
 	@$(MAKE) --no-print-directory browser
 	@echo "make test: all green"
@@ -122,6 +124,9 @@ lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets $(LINTED) --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps $(LINTED) --locked --quiet
+
+lint-behind:
+	@chrt --idle 0 $(MAKE) --no-print-directory lint
 
 sim: ## one seed of the simulated cluster, told line by line: make sim SEED=7
 	@$(UNIT) --quiet --test sim -- --seed $(SEED)
