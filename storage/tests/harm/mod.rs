@@ -146,7 +146,10 @@ impl Specimen {
                 continue;
             }
             let is_log = is_segment(&path) || !path.to_string_lossy().contains("hardstate");
-            let bytes = self.disk.read(&path).unwrap();
+            // One that became a room since the list was made is a file of another name now.
+            let Ok(bytes) = self.disk.read(&path) else {
+                continue;
+            };
             for (at, block) in bytes.chunks(BLOCK).enumerate() {
                 let seen = self.older.entry((is_log, at)).or_default();
                 seen.insert(block.to_vec());
