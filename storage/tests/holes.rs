@@ -7,11 +7,12 @@ mod script;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use script::{Answers, Model, dir, entry, id, open, small_config};
 use storage::{
     Damage, Disk, Entry, Error, FaultDisk, Index, OsDisk, Recovered, RepairError, Scan, SegmentId,
-    Stepper, Verify, Wal, WalConfig, simulation::simulate,
+    SegmentInfo, Stepper, Verify, Wal, WalConfig, simulation::simulate,
 };
 
 const COUNT: u64 = 40;
@@ -282,6 +283,57 @@ fn opening_by_footers_reads_no_bodies_and_a_bad_footer_costs_a_scan_and_nothing_
             }
         }
     }
+}
+
+#[test]
+fn a_footer_that_speaks_of_bytes_behind_its_place_is_not_believed() {
+    let disk = sealed(&config(Verify::Full));
+    let (wal, _) = open(&disk.copy(), &config(Verify::Tail)).unwrap();
+    let (content, segments) = (Model::of(&wal), wal.segments());
+    let footer = 28 << 10;
+    // Where the last batch ends, and where the first point lies.
+    for field in [32, 64 + 8] {
+        for value in [0, footer as u64 + 1, 40 << 30, u64::MAX] {
+            let disk = disk.copy();
+            let mut bytes = disk.read(&segment(1)).unwrap()[footer..].to_vec();
+            bytes[field..field + 8].copy_from_slice(&value.to_le_bytes());
+            let crc = crc32fast::hash(&bytes[8..]);
+            bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+            disk.scribble(&segment(1), footer, &bytes);
+            let (wal, recovered) = open(&disk, &config(Verify::Tail)).unwrap();
+            assert!(recovered.damage.is_empty(), "{recovered:?}");
+            assert_eq!(content, Model::of(&wal), "{value} at {field}");
+            let is = |one: &[SegmentInfo]| one.iter().map(|one| one.bytes).collect::<Vec<_>>();
+            assert_eq!(is(&segments), is(&wal.segments()), "{value} at {field}");
+        }
+    }
+}
+
+#[test]
+fn entries_that_a_forged_header_promises_cost_no_more_than_one() {
+    let disk = sealed(&config(Verify::Full));
+    open(&disk, &config(Verify::Full))
+        .unwrap()
+        .0
+        .close()
+        .unwrap();
+    let last = segment(5);
+    let mut header = disk.read(&last).unwrap()[..4096].to_vec();
+    header[80..88].copy_from_slice(&(1_u64 << 60).to_le_bytes());
+    let crc = crc32fast::hash(&header[..4092]);
+    header[4092..].copy_from_slice(&crc.to_le_bytes());
+    disk.scribble(&last, 0, &[header.clone(), header].concat());
+    let (told, hears) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let (wal, _) = open(&disk, &config(Verify::Tail)).unwrap();
+        let refused = wal.read(Index(1 << 50)..Index((1 << 50) + 1), 1);
+        told.send((refused.map_err(|error| error.to_string()), wal.lost()))
+            .unwrap();
+    });
+    // By the entry it would take years.
+    let (refused, lost) = hears.recv_timeout(Duration::from_mins(1)).unwrap();
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(vec![Index(COUNT + 1)..=Index(1 << 60)], lost);
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! Any bytes where a log should be: it opens, or it says why not; it never panics and never hangs.
+//! Where no crc was forged, what it reads is what was written.
 #![no_main]
 
+use std::ops::RangeInclusive;
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use storage::{Disk, Error, FaultDisk, Index, Verify, Wal, inspect_wal};
-use storage_fuzz::{BLOCK, config, dir, entry, files, log, mend, put};
+use storage::{Disk, Entry, Error, FaultDisk, Index, Verify, Wal, inspect_wal};
+use storage_fuzz::{BLOCK, Stage, config, dir, files, log, mend, more, put, was_written, written};
 
 static LOGS: LazyLock<[FaultDisk; 2]> = LazyLock::new(|| [log(false), log(true)]);
 
@@ -47,6 +49,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
+    let stage = Stage::new();
     let shared: Arc<dyn Disk> = Arc::new(disk);
     drop(inspect_wal(Arc::clone(&shared), dir(), &mut drop));
     let config = config(if is(IS_TAIL) {
@@ -61,7 +64,7 @@ fuzz_target!(|data: &[u8]| {
             Wal::open_damaged(Arc::clone(&shared), dir(), &config)
         };
         let Ok((wal, _)) = opened else { return };
-        use_it(&wal);
+        use_it(&wal, &stage, is(IS_MENDED));
     }
 });
 
@@ -99,8 +102,8 @@ fn change(contents: &mut [Vec<u8>], which: u8, at: u16, value: u8) {
     }
 }
 
-/// Reads all there is, tries to mend what is not, and goes on writing.
-fn use_it(wal: &Wal) {
+/// Reads all there is, mends what is not, and goes on writing.
+fn use_it(wal: &Wal, stage: &Stage, is_forged: bool) {
     let mut at = wal.first().unwrap_or_default();
     let end = wal.last().map_or(Index(0), |last| last.index);
     for _ in 0..200 {
@@ -108,12 +111,16 @@ fn use_it(wal: &Wal) {
             break;
         }
         at = match wal.read(at..Index(at.0.saturating_add(50)), 4096) {
-            Ok(entries) => match entries.last() {
-                Some(entry) => entry.id.index.next(),
-                None => break,
-            },
-            Err(Error::Damaged { last, first }) => {
-                drop(wal.repair(entry(1, first.0, 9), &[], Box::new(drop)));
+            Ok(entries) => {
+                let is_true = |entry: &Entry| is_forged || was_written(entry);
+                assert!(entries.iter().all(is_true), "nobody wrote {entries:?}");
+                match entries.last() {
+                    Some(entry) => entry.id.index.next(),
+                    None => break,
+                }
+            }
+            Err(Error::Damaged { first, last }) => {
+                repair(wal, stage, first.0..=last.0.min(first.0.saturating_add(20)));
                 last.next()
             }
             Err(_) => at.next(),
@@ -123,13 +130,15 @@ fn use_it(wal: &Wal) {
     let (term, index) = wal
         .last()
         .map_or((9, 1), |last| (last.term.0, last.index.next().0));
-    let (tx, rx) = std::sync::mpsc::sync_channel(1);
-    let done = Box::new(move |result: Result<(), Error>| {
-        let _ = tx.send(result.is_ok());
-    });
-    wal.append(vec![entry(term, index, 20)], done);
-    assert!(
-        rx.recv().expect("everybody is answered"),
-        "a disk without faults takes it"
-    );
+    let taken = stage.answer(|done| wal.append(vec![more(term, index)], done));
+    taken.expect("a disk without faults takes it");
+}
+
+/// Offers the right entries, with all others that a peer could have.
+fn repair(wal: &Wal, stage: &Stage, lost: RangeInclusive<u64>) {
+    let others: Vec<_> = lost.clone().flat_map(written).collect();
+    for copy in lost.filter_map(|index| written(index).pop()) {
+        drop(wal.repair(copy, &others, Box::new(drop)));
+        stage.run();
+    }
 }

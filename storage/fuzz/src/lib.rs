@@ -3,13 +3,16 @@
 //! Why mend: a crc stops nearly every random change at the door. With the crcs put right the fuzzer
 //! reaches what lies behind them, where only a bug of ours or a forger with the salt would.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use storage::simulation::{Simulation, simulate};
 use storage::{
-    Disk, Entry, EntryKind, FaultDisk, Index, LogId, NodeId, Open, Term, Verify, Vote, Wal,
-    WalConfig,
+    Disk, Done, Entry, EntryKind, Error, FaultDisk, Index, LogId, NodeId, Open, Stepper, Term,
+    Verify, Vote, Wal, WalConfig,
 };
 
 pub const BLOCK: usize = 4096;
@@ -33,6 +36,43 @@ pub fn config(verify: Verify) -> WalConfig {
     }
 }
 
+/// Where logs are written without a thread: a run costs no start of one, and a seed says all of it.
+pub struct Stage {
+    stepper: Rc<RefCell<Option<Stepper>>>,
+    _simulation: Simulation,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        let stepper = Rc::new(RefCell::new(None));
+        let newest = Rc::clone(&stepper);
+        let drive = Box::new(move |opened| drop(newest.replace(Some(opened))));
+        Self {
+            stepper,
+            _simulation: simulate(7, drive),
+        }
+    }
+
+    /// Lets the newest log do all that it has to do.
+    pub fn run(&self) {
+        if let Some(stepper) = &mut *self.stepper.borrow_mut() {
+            while stepper.step() {}
+        }
+    }
+
+    pub fn answer(&self, call: impl FnOnce(Done)) -> Result<(), Error> {
+        let (tx, rx) = std::sync::mpsc::sync_channel(1);
+        call(Box::new(move |result| drop(tx.send(result))));
+        self.run();
+        rx.try_recv().expect("everybody is answered")
+    }
+
+    fn wait(&self, call: impl FnOnce(Done)) {
+        self.answer(call).expect("nothing fails here");
+    }
+}
+
+/// Its payload says its index: one that stands in another's place is noticed.
 pub fn entry(term: u64, index: u64, len: usize) -> Entry {
     let id = LogId {
         term: Term(term),
@@ -42,25 +82,44 @@ pub fn entry(term: u64, index: u64, len: usize) -> Entry {
     Entry {
         id,
         kind: EntryKind::Command,
-        payload: Bytes::from(vec![b'x'; len]),
+        payload: Bytes::from(vec![index as u8; len]),
     }
 }
 
-fn wait(call: impl FnOnce(storage::Done)) {
-    let (tx, rx) = std::sync::mpsc::sync_channel(1);
-    call(Box::new(move |result| drop(tx.send(result))));
-    rx.recv()
-        .expect("everybody is answered")
-        .expect("nothing fails here");
+/// What is appended to a damaged log.
+pub fn more(term: u64, index: u64) -> Entry {
+    entry(term, index, 20)
+}
+
+/// All that was ever written under an index, the newest last.
+pub fn written(index: u64) -> Vec<Entry> {
+    let of = |lives: &[(u64, usize)]| {
+        let lives = lives.iter();
+        lives.map(|(term, len)| entry(*term, index, *len)).collect()
+    };
+    match index {
+        1..=5 => of(&[(1, 9)]),
+        6 => of(&[(1, 9), (2, 700)]),
+        7..=9 => of(&[(2, 700)]),
+        10..=12 => of(&[(2, 5)]),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether somebody wrote this very entry, before the damage or after it.
+pub fn was_written(entry: &Entry) -> bool {
+    let (term, index) = (entry.id.term.0, entry.id.index.0);
+    *entry == more(term, index) || written(index).contains(entry)
 }
 
 /// A log with votes, truncated, purged and recycled parts; `is_closed`: it ended in order.
 pub fn log(is_closed: bool) -> FaultDisk {
+    let stage = Stage::new();
     let disk = FaultDisk::new();
     let (wal, _) =
         Wal::open(Arc::new(disk.clone()), dir(), &config(Verify::Full)).expect("a new log");
     let id = |term, index| entry(term, index, 0).id;
-    wait(|done| {
+    stage.wait(|done| {
         wal.save_vote(
             Vote {
                 term: Term(1),
@@ -71,12 +130,12 @@ pub fn log(is_closed: bool) -> FaultDisk {
         )
     });
     for index in 1..=6 {
-        wait(|done| wal.append(vec![entry(1, index, 9)], done));
+        stage.wait(|done| wal.append(vec![entry(1, index, 9)], done));
     }
-    wait(|done| wal.purge(id(1, 3), done));
-    wait(|done| wal.truncate_after(Some(id(1, 5)), done));
-    wait(|done| wal.append((6..=9).map(|index| entry(2, index, 700)).collect(), done));
-    wait(|done| wal.append((10..=12).map(|index| entry(2, index, 5)).collect(), done));
+    stage.wait(|done| wal.purge(id(1, 3), done));
+    stage.wait(|done| wal.truncate_after(Some(id(1, 5)), done));
+    stage.wait(|done| wal.append((6..=9).map(|index| entry(2, index, 700)).collect(), done));
+    stage.wait(|done| wal.append((10..=12).map(|index| entry(2, index, 5)).collect(), done));
     if is_closed {
         wal.close().expect("it closes");
     }

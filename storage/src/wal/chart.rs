@@ -298,6 +298,24 @@ impl Chart {
         self.holes.iter().find(|hole| hole.contains(&index))
     }
 
+    /// The parts of `range` that lie in no hole, repaired or not.
+    pub(super) fn sound(&self, range: Range<Index>) -> Vec<RangeInclusive<Index>> {
+        let mut holes: Vec<_> = self.holes.iter().collect();
+        holes.sort_unstable_by_key(|hole| *hole.start());
+        let (mut sound, mut at) = (Vec::new(), range.start);
+        for hole in holes {
+            let end = *hole.start().min(&range.end);
+            if at < end {
+                sound.push(at..=Index(end.0 - 1));
+            }
+            at = at.max(hole.end().next());
+        }
+        if at < range.end {
+            sound.push(at..=Index(range.end.0 - 1));
+        }
+        sound
+    }
+
     /// Entries that lie in holes and that nobody has repaired.
     pub(super) fn lost(&self) -> Vec<RangeInclusive<Index>> {
         let mut lost: Vec<RangeInclusive<Index>> = Vec::new();
@@ -380,5 +398,32 @@ impl Chart {
         let after = self.points.partition_point(|point| point.first <= index);
         let point = *self.points.get(after.checked_sub(1)?)?;
         Some((point, self.points.get(after).map(|next| next.first)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sound_and_the_holes_are_all_there_is() {
+        let holes = [(5, 5), (30, 40), (9, 12), (11, 20)];
+        let holes = holes.map(|(first, last)| Index(first)..=Index(last));
+        let chart = Chart {
+            holes: holes.to_vec(),
+            ..Chart::default()
+        };
+        for (from, to) in (0..50).flat_map(|from| (from..50).map(move |to| (from, to))) {
+            let sound = chart.sound(Index(from)..Index(to));
+            let one_by_one: Vec<_> = (from..to)
+                .map(Index)
+                .filter(|index| chart.hole_over(*index).is_none())
+                .collect();
+            let listed = sound.iter().flat_map(|part| part.start().0..=part.end().0);
+            assert_eq!(one_by_one, listed.map(Index).collect::<Vec<_>>());
+            assert!(sound.len() <= 4, "{sound:?}");
+        }
+        let endless = chart.sound(Index(41)..Index(u64::MAX));
+        assert_eq!(vec![Index(41)..=Index(u64::MAX - 1)], endless);
     }
 }

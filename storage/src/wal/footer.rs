@@ -94,7 +94,9 @@ impl Footer {
         Some(bytes)
     }
 
-    pub(super) fn decode(bytes: &[u8], salt: u64) -> Option<Self> {
+    /// `data_end`: where its place begins. What speaks of bytes behind that is no footer: what is
+    /// asked of a file by the word of its footer lies in the file.
+    pub(super) fn decode(bytes: &[u8], salt: u64, data_end: u64) -> Option<Self> {
         let crc = crc32fast::hash(bytes.get(8..)?);
         if take(bytes, 0)? != MAGIC || u32_at(bytes, 4)? != crc || u64_at(bytes, 8)? != salt {
             return None;
@@ -107,14 +109,18 @@ impl Footer {
             let first = Index(u64_at(point, 0)?);
             Some((first, u64_at(point, 8)?))
         });
-        Some(Self {
+        let footer = Self {
             next_batch: u64_at(bytes, 16)?,
             chain: u32_at(bytes, 24)?,
             end: u64_at(bytes, 32)?,
             log_first: index(40)?,
             last: index(48)?,
             points: points.collect::<Option<_>>()?,
-        })
+        };
+        let mut offsets = footer.points.iter().map(|(_, offset)| *offset);
+        let is_inside = (FIRST_BATCH_AT..=data_end).contains(&footer.end)
+            && offsets.all(|offset| (FIRST_BATCH_AT..footer.end).contains(&offset));
+        is_inside.then_some(footer)
     }
 }
 
@@ -132,13 +138,15 @@ mod tests {
             last: None,
             points: vec![(Index(3), 8192), (Index(9), 12_288)],
         };
+        let end = data_end(32 << 10);
         let bytes = footer.encode(5, 32 << 10).unwrap();
-        assert_eq!(Some(footer), Footer::decode(&bytes, 5));
-        assert_eq!(None, Footer::decode(&bytes, 6), "another segment's");
+        assert_eq!(Some(footer), Footer::decode(&bytes, 5, end));
+        assert_eq!(None, Footer::decode(&bytes, 6, end), "another segment's");
+        assert_eq!(None, Footer::decode(&bytes, 5, 16_384), "behind its file");
         for at in 0..bytes.len() {
             let mut bytes = bytes.clone();
             bytes[at] ^= 1 << (at % 8);
-            assert_eq!(None, Footer::decode(&bytes, 5), "byte {at}");
+            assert_eq!(None, Footer::decode(&bytes, 5, end), "byte {at}");
         }
     }
 

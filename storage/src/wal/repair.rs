@@ -6,13 +6,13 @@
 //! with them, and all that was lost with them, put in. A peer's word alone is not enough.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::core::Core;
 use super::entry::Entry;
 use super::format::{BATCH_HEADER_LEN, BLOCK_LEN, BatchHeader, FIRST_BATCH_AT, record_crc};
 use super::piece::Piece;
 use super::record::{CRC_AT, Record, encode_entry};
-use super::recovery::Known;
 use super::{Done, Needs, Wal};
 use super::{salvage, survey};
 use crate::disk::{File, Open, read_full};
@@ -84,12 +84,15 @@ fn confirm(core: &Core, entry: &Entry, others: &[Entry]) -> Result<(), RepairErr
             Err(error) if survey::is_damage(&error) => continue,
             Err(error) => return Err(error.into()),
         };
+        let read = |error| Error::io("read", path.clone())(error);
         let mut offset = FIRST_BATCH_AT;
-        while offset < known.info.bytes {
-            let (header, body) = match piece(&*file, known, offset) {
+        // A file that lost its end is read as far as it goes.
+        let end = known.info.bytes.min(file.len().map_err(read)?);
+        while offset < end {
+            let (header, body) = match piece(&*file, known.salt, offset..end) {
                 Ok(piece) => piece,
                 Err(error) if error.raw_os_error() == Some(survey::DEVICE_ERROR) => break,
-                Err(error) => return Err(Error::io("read", path)(error).into()),
+                Err(error) => return Err(read(error).into()),
             };
             let Some(header) = header else {
                 // The batch's header is gone too: what its records' headers say is left.
@@ -109,30 +112,32 @@ fn confirm(core: &Core, entry: &Entry, others: &[Entry]) -> Result<(), RepairErr
     verdict
 }
 
-/// What lies at `offset`: a batch's header and body, or, where there is no header, all up to the next one.
+/// What lies at the beginning of `range`: a batch's header and body, or, where there is no header,
+/// all up to the next one. Never more than the range has.
 fn piece(
     file: &dyn File,
-    known: &Known,
-    offset: u64,
+    salt: u64,
+    range: Range<u64>,
 ) -> std::io::Result<(Option<BatchHeader>, Vec<u8>)> {
     let header_at = |offset| {
         let mut head = [0; BATCH_HEADER_LEN];
         read_full(file, &mut head, offset)?;
         let header = BatchHeader::decode(&head).map(|(header, _)| header);
-        Ok::<_, std::io::Error>(header.filter(|header| header.salt == known.salt))
+        Ok::<_, std::io::Error>(header.filter(|header| header.salt == salt))
     };
-    let header = header_at(offset)?;
-    let (at, len) = if let Some(header) = &header {
-        (offset + BATCH_HEADER_LEN as u64, header.body_len as usize)
+    let header = header_at(range.start)?;
+    let (at, end) = if let Some(header) = &header {
+        let at = range.start + BATCH_HEADER_LEN as u64;
+        (at, at + u64::from(header.body_len))
     } else {
-        let mut end = offset + BLOCK_LEN as u64;
-        while end < known.info.bytes && header_at(end)?.is_none() {
+        let mut end = range.start + BLOCK_LEN as u64;
+        while end < range.end && header_at(end)?.is_none() {
             end += BLOCK_LEN as u64;
         }
-        let len = usize::try_from(end - offset).map_err(std::io::Error::other)?;
-        (offset, len)
+        (range.start, end)
     };
-    let mut bytes = vec![0; len];
+    let len = end.min(range.end).saturating_sub(at);
+    let mut bytes = vec![0; usize::try_from(len).map_err(std::io::Error::other)?];
     let count = read_full(file, &mut bytes, at)?;
     if header.is_some() {
         bytes.truncate(count);

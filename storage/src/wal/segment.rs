@@ -41,7 +41,7 @@ impl Segment {
         let len = usize::try_from(self.header.segment_len.checked_sub(at)?).ok()?;
         let mut bytes = vec![0; len];
         let count = read_full(&*self.file, &mut bytes, at).ok()?;
-        Footer::decode(bytes.get(..count)?, self.header.salt)
+        Footer::decode(bytes.get(..count)?, self.header.salt, at)
     }
 }
 

@@ -6,7 +6,7 @@
 //! the next start read all of it whatever its footer says (see `directory`): a hole that was found
 //! once is never forgotten.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 use std::sync::PoisonError;
 
 use super::core::Core;
@@ -91,14 +91,14 @@ fn repaired_in(core: &Core, segment: SegmentId) -> Vec<Stretch> {
         .collect()
 }
 
-/// The entries of a stretch that are not there, less those that are known to be lost.
+/// The entries of a stretch that are not there, less those that are known to be lost. By ranges: how
+/// many entries there are is what damaged bytes say.
 fn lost_of(core: &Core, stretch: &Stretch) -> Vec<RangeInclusive<Index>> {
-    let mut lost: Vec<RangeInclusive<Index>> = Vec::new();
-    let is_known = |index: Index| core.state().chart.hole_over(index).is_some();
-    let mut lose = |index: Index| match lost.last_mut() {
-        _ if is_known(index) => {}
-        Some(last) if last.end().next() == index => *last = *last.start()..=index,
-        _ => lost.push(index..=index),
+    let mut lost: Vec<Range<Index>> = Vec::new();
+    let mut lose = |range: Range<Index>| match lost.last_mut() {
+        _ if range.is_empty() => {}
+        Some(last) if last.end == range.start => last.end = range.end,
+        _ => lost.push(range),
     };
     // By its name, and from the device: what readers hold open may be a file that is gone.
     let open = |id| {
@@ -109,37 +109,44 @@ fn lost_of(core: &Core, stretch: &Stretch) -> Vec<RangeInclusive<Index>> {
     };
     let file = match open(stretch.segment) {
         Ok(file) => file,
-        Err(error) => {
-            if is_damage(&error) {
-                (stretch.start.0..stretch.end.0).map(Index).for_each(lose);
-            }
-            return lost;
+        Err(error) if is_damage(&error) => {
+            return core.state().chart.sound(stretch.start..stretch.end);
         }
+        Err(_) => return Vec::new(),
     };
     let mut walk = reader::walk(&*file, stretch);
     let mut at = stretch.start;
     while at < stretch.end {
-        if is_known(at) {
-            at = at.next();
+        let known = core.state().chart.hole_over(at).cloned();
+        if let Some(hole) = known {
+            at = hole.end().next();
             continue;
         }
         match reader::find(core, stretch, &mut walk, at) {
             Ok(batch) => {
-                let mut there = batch.from(at).iter().map(|entry| entry.id.index).peekable();
-                while at <= batch.last && at < stretch.end {
-                    if there.next_if_eq(&at).is_none() {
-                        lose(at);
-                    }
-                    at = at.next();
+                let end = if batch.last < stretch.end {
+                    batch.last.next()
+                } else {
+                    stretch.end
+                };
+                let there = batch.from(at).iter().map(|entry| entry.id.index);
+                for index in there.take_while(|index| *index < end) {
+                    lose(at..index);
+                    at = index.next();
                 }
+                lose(at..end);
+                at = end;
             }
             Err(error) if is_damage(&error) => {
                 // What lies behind it up to the next point is found by no reader.
-                (at.0..stretch.end.0).map(Index).for_each(&mut lose);
+                lose(at..stretch.end);
                 break;
             }
             Err(_) => break,
         }
     }
-    lost
+    let chart = &core.state().chart;
+    lost.into_iter()
+        .flat_map(|range| chart.sound(range))
+        .collect()
 }

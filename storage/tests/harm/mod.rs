@@ -1,6 +1,7 @@
 //! What the tests of damage share: small logs with a known content, and what an opened log says.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use storage::{
@@ -146,9 +147,11 @@ impl Specimen {
                 continue;
             }
             let is_log = is_segment(&path) || !path.to_string_lossy().contains("hardstate");
-            // One that became a room since the list was made is a file of another name now.
-            let Ok(bytes) = self.disk.read(&path) else {
-                continue;
+            let bytes = match self.disk.read(&path) {
+                Ok(bytes) => bytes,
+                // It became a room since the list was made: a file of another name now.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => panic!("{}: {error}", path.display()),
             };
             for (at, block) in bytes.chunks(BLOCK).enumerate() {
                 let seen = self.older.entry((is_log, at)).or_default();
