@@ -9,7 +9,7 @@
 //! and each batch has its crc: a footer that is missing, damaged or at odds with that header costs a
 //! scan, nothing else. So it is never synced on its own, and its place is never used for batches.
 
-use super::bytes::{put, round_up, take, u32_at, u64_at};
+use super::bytes::{count_at, put, round_up, take, u32_at, u64_at};
 use super::format::{BLOCK_LEN, FIRST_BATCH_AT};
 use crate::ids::Index;
 
@@ -101,16 +101,16 @@ impl Footer {
         if take(bytes, 0)? != MAGIC || u32_at(bytes, 4)? != crc || u64_at(bytes, 8)? != salt {
             return None;
         }
-        let index = |at| Some(Some(Index(u64_at(bytes, at)?)).filter(|index| *index != Index(0)));
+        let index = |at| Some(Some(Index(count_at(bytes, at)?)).filter(|index| *index != Index(0)));
         let count = u32_at(bytes, 28)? as usize;
         // A damaged count cannot ask for memory: the points lie in what was read.
         let points = bytes.get(HEAD_LEN..HEAD_LEN.checked_add(count.checked_mul(POINT_LEN)?)?)?;
         let points = points.chunks(POINT_LEN).map(|point| {
-            let first = Index(u64_at(point, 0)?);
+            let first = Index(count_at(point, 0)?);
             Some((first, u64_at(point, 8)?))
         });
         let footer = Self {
-            next_batch: u64_at(bytes, 16)?,
+            next_batch: count_at(bytes, 16)?,
             chain: u32_at(bytes, 24)?,
             end: u64_at(bytes, 32)?,
             log_first: index(40)?,

@@ -10,7 +10,7 @@
 
 use crc32fast::Hasher;
 
-use super::bytes::{put, round_up, take, u16_at, u32_at, u64_at};
+use super::bytes::{count_at, put, round_up, take, u16_at, u32_at, u64_at};
 use super::entry::{Marks, SegmentId, Vote};
 use crate::ids::{Index, LogId, NodeId, Term};
 
@@ -160,11 +160,16 @@ impl SegmentHeader {
             return None;
         }
         let present = u32_at(bytes, 156)?;
-        let id_at =
-            |bit: u32, at: [usize; 3]| (present & bit != 0).then(|| log_id_at(bytes, at)).flatten();
+        let id_at = |bit: u32, at: [usize; 3]| {
+            if present & bit == 0 {
+                Some(None)
+            } else {
+                log_id_at(bytes, at).map(Some)
+            }
+        };
         let vote = || {
             Some(Vote {
-                term: Term(u64_at(bytes, 112)?),
+                term: Term(count_at(bytes, 112)?),
                 node: NodeId(u64_at(bytes, 120)?.try_into().ok()?),
                 is_committed: take(bytes, 128)? == [1],
             })
@@ -173,10 +178,11 @@ impl SegmentHeader {
             version,
             is_recycled: u16_at(bytes, 10)? & IS_RECYCLED != 0,
             uuid: take(bytes, 16)?,
-            id: SegmentId(u64_at(bytes, 32)?),
+            id: SegmentId(count_at(bytes, 32)?),
             salt: u64_at(bytes, 40)?,
             segment_len,
-            first_batch: u64_at(bytes, 56)?,
+            // They are counted from 1.
+            first_batch: count_at(bytes, 56).filter(|batch| *batch > 0)?,
             chain: u32_at(bytes, 64)?,
             marks: Marks {
                 vote: if present & HAS_VOTE == 0 {
@@ -184,9 +190,9 @@ impl SegmentHeader {
                 } else {
                     Some(vote()?)
                 },
-                last: id_at(HAS_LAST, [72, 80, 144]),
-                purged: id_at(HAS_PURGED, [88, 96, 148]),
-                committed: id_at(HAS_COMMITTED, [160, 104, 152]),
+                last: id_at(HAS_LAST, [72, 80, 144])?,
+                purged: id_at(HAS_PURGED, [88, 96, 148])?,
+                committed: id_at(HAS_COMMITTED, [160, 104, 152])?,
             },
         })
     }
@@ -247,12 +253,12 @@ impl BatchHeader {
         if take(bytes, 0)? != BATCH_MAGIC || u32_at(bytes, 4)? != crc {
             return None;
         }
-        let seq = u64_at(bytes, 16)?;
+        let seq = count_at(bytes, 16)?;
         let body_len = u32_at(bytes, 44)?;
         if body_len as usize > BATCH_BODY_LEN_MAX {
             return None;
         }
-        let entries = (Index(u64_at(bytes, 24)?), Index(u64_at(bytes, 32)?));
+        let entries = (Index(count_at(bytes, 24)?), Index(count_at(bytes, 32)?));
         if entries.1 < entries.0 {
             return None;
         }
@@ -305,9 +311,9 @@ fn put_log_id(bytes: &mut [u8], id: Option<LogId>, at: [usize; 3]) {
 fn log_id_at(bytes: &[u8], at: [usize; 3]) -> Option<LogId> {
     let [term_at, index_at, node_at] = at;
     Some(LogId {
-        term: Term(u64_at(bytes, term_at)?),
+        term: Term(count_at(bytes, term_at)?),
         node: NodeId(u32_at(bytes, node_at)?),
-        index: Index(u64_at(bytes, index_at)?),
+        index: Index(count_at(bytes, index_at)?),
     })
 }
 
@@ -361,6 +367,30 @@ mod tests {
             HeaderCopy::Good(empty),
             SegmentHeader::decode(&bytes[..BLOCK_LEN])
         );
+    }
+
+    #[test]
+    fn a_header_that_counts_what_nobody_counted_is_none() {
+        let endless = LogId {
+            index: Index(u64::MAX),
+            ..LogId::default()
+        };
+        let marked = |set: fn(&mut Marks, LogId)| {
+            let mut header = header();
+            set(&mut header.marks, endless);
+            header
+        };
+        let mut unnumbered = header();
+        unnumbered.first_batch = 0;
+        for forged in [
+            unnumbered,
+            marked(|marks, id| marks.last = Some(id)),
+            marked(|marks, id| marks.purged = Some(id)),
+            marked(|marks, id| marks.committed = Some(id)),
+        ] {
+            let copy = SegmentHeader::decode(&forged.encode()[..BLOCK_LEN]);
+            assert_eq!(HeaderCopy::Bad, copy, "{forged:?}");
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::bytes::{put, take, u16_at, u32_at, u64_at};
+use super::bytes::{count_at, put, take, u16_at, u32_at, u64_at};
 use super::damage::Floor;
 use super::entry::Vote;
 use super::format::BLOCK_LEN;
@@ -124,13 +124,13 @@ impl HardState {
         let flags = u16_at(bytes, 10)?;
         let has = |bit| flags & bit != 0;
         let vote = Vote {
-            term: Term(u64_at(bytes, 56)?),
+            term: Term(count_at(bytes, 56)?),
             node: NodeId(u64_at(bytes, 64)?.try_into().ok()?),
             is_committed: has(IS_VOTE_COMMITTED),
         };
         let upto = Floor::Upto(LogId {
-            term: Term(u64_at(bytes, 72)?),
-            index: Index(u64_at(bytes, 80)?),
+            term: Term(count_at(bytes, 72)?),
+            index: Index(count_at(bytes, 80)?),
             node: NodeId(u32_at(bytes, 88)?),
         });
         let floor = if has(IS_FLOOR_UNKNOWN) {
@@ -140,7 +140,7 @@ impl HardState {
         };
         Some(Self {
             uuid: take(bytes, 16)?,
-            generation: u64_at(bytes, 32)?,
+            generation: count_at(bytes, 32)?,
             has_log: has(HAS_LOG),
             vote: has(HAS_VOTE).then_some(vote),
             floor: has(HAS_FLOOR).then_some(floor),
@@ -151,7 +151,7 @@ impl HardState {
             },
             boot_id: take(bytes, 40)?,
             clean_end: if has(IS_CLEAN) {
-                Some(u64_at(bytes, 96)?)
+                Some(count_at(bytes, 96)?)
             } else {
                 None
             },

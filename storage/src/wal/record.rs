@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::bytes::{put, round_up, take, u32_at, u64_at};
+use super::bytes::{count_at, put, round_up, take, u32_at};
 use super::entry::{Entry, EntryKind, Vote};
 use super::format::{BATCH_BODY_LEN_MAX, record_crc};
 use crate::ids::{Index, LogId, NodeId, Term};
@@ -135,9 +135,9 @@ impl Record {
             return None;
         }
         let id = LogId {
-            term: Term(u64_at(body, 16)?),
+            term: Term(count_at(body, 16)?),
             node: NodeId(u32_at(body, 24)?),
-            index: Index(u64_at(body, 8)?),
+            index: Index(count_at(body, 8)?),
         };
         let [kind, flags, codec, _] = take(body, 0)?;
         let record = match (kind, flags, codec) {
