@@ -10,6 +10,7 @@
 mod facts;
 mod keys;
 mod packs;
+mod parked;
 mod reads;
 mod tasks;
 mod withheld;
