@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use script::{Answers, Model, dir, entry, id, open, small_config};
 use storage::{
-    Damage, Disk, Entry, Error, FaultDisk, Index, OsDisk, Recovered, RepairError, Scan, SegmentId,
-    SegmentInfo, Stepper, Verify, Wal, WalConfig, simulation::simulate,
+    Damage, Disk, Entry, Error, FaultDisk, Index, Open, OsDisk, Recovered, RepairError, Scan,
+    SegmentId, SegmentInfo, Stepper, Verify, Wal, WalConfig, simulation::simulate,
 };
 
 const COUNT: u64 = 40;
@@ -152,6 +152,43 @@ fn a_damaged_entry_is_named_and_comes_back_only_as_what_it_was() {
             );
         }
     }
+}
+
+#[test]
+fn a_copy_is_refused_where_the_damaged_file_has_lost_its_end_as_well() {
+    for len in [20 << 10, 8192 + 64, 8192, 4096] {
+        let disk = sealed(&config(Verify::Full));
+        assert!(disk.flip(&segment(1), in_third(28), 4));
+        let (wal, _) = open_damaged(&disk, &config(Verify::Full));
+        let bytes = disk.read(&segment(1)).unwrap();
+        let file = disk.open(&segment(1), Open::CreateOrTruncate).unwrap();
+        file.write_at(&bytes[..len], 0).unwrap();
+        let again = repair(&wal, entry(id(1, 3), LEN));
+        // The first batch ends before 20 KiB, and can tell.
+        assert_eq!(20 << 10 == len, again.is_ok(), "{len}: {again:?}");
+    }
+}
+
+#[test]
+fn zeros_in_a_damaged_entry_hide_no_other() {
+    let config = WalConfig {
+        segment_bytes: 1 << 20,
+        batch_bytes_max: 512 << 10,
+        ..config(Verify::Full)
+    };
+    let disk = FaultDisk::new();
+    let (wal, _) = open(&disk, &config).unwrap();
+    let mut zeros = entry(id(1, 2), 0);
+    zeros.payload = vec![0; 200_000].into();
+    let mut answers = Answers::new();
+    let entries = vec![entry(id(1, 1), LEN), zeros, entry(id(1, 3), LEN)];
+    wal.append(entries, answers.done());
+    assert_eq!(1, answers.kept());
+    append(&wal, 4..=4);
+    wal.close().unwrap();
+    assert!(disk.flip(&segment(1), 8192 + 64 + RECORD, 1));
+    let (wal, _) = open_damaged(&disk, &config);
+    assert_eq!(vec![2], holes(&wal, 4));
 }
 
 #[test]
@@ -466,12 +503,9 @@ fn what_is_found_while_the_log_runs_is_a_hole_until_it_is_repaired_also_after_a_
 
 #[test]
 fn entries_come_back_where_the_header_of_their_batch_is_gone_or_a_stretch_of_it() {
-    // The header of the batch; a block over the ends of three records and the headers of two.
+    // The header of the batch, in its magic: a random salt might be 0xFF there already; a block over the ends of three records and the headers of two.
     let block = [0; 3 * 1032 - 600];
-    let harms = [
-        (8192 + 8, vec![0xFF], 5),
-        (in_third(500), block.to_vec(), 3),
-    ];
+    let harms = [(8192, vec![0xFF], 5), (in_third(500), block.to_vec(), 3)];
     for is_running in [false, true] {
         for (at, harm, count) in &harms {
             let verify = if is_running {

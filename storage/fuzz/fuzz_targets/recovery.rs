@@ -49,7 +49,7 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    let stage = Stage::new();
+    let stage = Stage::new(2);
     let shared: Arc<dyn Disk> = Arc::new(disk);
     drop(inspect_wal(Arc::clone(&shared), dir(), &mut drop));
     let config = config(if is(IS_TAIL) {
@@ -127,6 +127,7 @@ fn use_it(wal: &Wal, stage: &Stage, is_forged: bool) {
         };
     }
     wal.scrub();
+    assert_eq!(wal.holes() == 0, wal.lost().is_empty());
     let (term, index) = wal
         .last()
         .map_or((9, 1), |last| (last.term.0, last.index.next().0));

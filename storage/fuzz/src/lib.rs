@@ -43,13 +43,14 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new() -> Self {
+    /// `seed`: of the salts, so another one for each life of a log.
+    pub fn new(seed: u64) -> Self {
         let stepper = Rc::new(RefCell::new(None));
         let newest = Rc::clone(&stepper);
         let drive = Box::new(move |opened| drop(newest.replace(Some(opened))));
         Self {
             stepper,
-            _simulation: simulate(7, drive),
+            _simulation: simulate(seed, drive),
         }
     }
 
@@ -114,7 +115,7 @@ pub fn was_written(entry: &Entry) -> bool {
 
 /// A log with votes, truncated, purged and recycled parts; `is_closed`: it ended in order.
 pub fn log(is_closed: bool) -> FaultDisk {
-    let stage = Stage::new();
+    let stage = Stage::new(1);
     let disk = FaultDisk::new();
     let (wal, _) =
         Wal::open(Arc::new(disk.clone()), dir(), &config(Verify::Full)).expect("a new log");

@@ -3,8 +3,7 @@
 //! Holds: a read beyond the end is `None`, a write beyond the end is a bug and stops the process:
 //! lengths are constants of `format`.
 
-/// A million a second for 146,000 years.
-const COUNT_MAX: u64 = 1 << 62;
+use crate::ids::COUNT_MAX;
 
 /// Copies `value` to `at`.
 pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
@@ -34,8 +33,7 @@ pub(super) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     take(bytes, at).map(u64::from_le_bytes)
 }
 
-/// What a log counts: terms, entries, batches, files. `None` also for more than anybody ever counted:
-/// so to count one more, or the length of a range, never overflows, whoever wrote the bytes.
+/// What a log counts: terms, entries, batches, files. `None` also for more than anybody ever counted.
 pub(super) fn count_at(bytes: &[u8], at: usize) -> Option<u64> {
     u64_at(bytes, at).filter(|count| *count <= COUNT_MAX)
 }

@@ -26,6 +26,7 @@ use super::entry::SegmentId;
 use super::format::{BLOCK_LEN, FIRST_BATCH_AT, HeaderCopy, SegmentHeader};
 use crate::disk::{Disk, File, Open, create_dir_durably, read_full};
 use crate::error::Error;
+use crate::ids::COUNT_MAX;
 
 /// Room for a segment to come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Directory {
         for path in self.list()? {
             if has_extension(&path, "seg") {
                 let id = SegmentId(number_of(&path).unwrap_or_default());
-                if id.0 == 0 || self.path_of(id) != path {
+                if id.0 == 0 || COUNT_MAX < id.0 || self.path_of(id) != path {
                     let source = std::io::ErrorKind::InvalidData.into();
                     return Err(Error::io("number", path)(source));
                 }

@@ -140,7 +140,7 @@ impl HardState {
         };
         Some(Self {
             uuid: take(bytes, 16)?,
-            generation: count_at(bytes, 32)?,
+            generation: u64_at(bytes, 32)?,
             has_log: has(HAS_LOG),
             vote: has(HAS_VOTE).then_some(vote),
             floor: has(HAS_FLOOR).then_some(floor),
@@ -258,7 +258,8 @@ impl HardFiles {
     pub(super) fn save(&mut self, change: impl FnOnce(&mut HardState)) -> Result<(), Error> {
         let mut next = self.now;
         change(&mut next);
-        next.generation += 1;
+        // A forged one may be the largest there is: both copies are written when the log is opened.
+        next.generation = next.generation.wrapping_add(1);
         let [one, two] = &self.files;
         let [path_one, path_two] = &self.paths;
         let (file, path) = if next.generation.is_multiple_of(2) {

@@ -167,10 +167,14 @@ impl Record {
         Some((record, encoded_len(len)))
     }
 
-    /// Whether decoding would come as far as the crc.
-    pub(super) fn looks_like_one(body: &[u8]) -> bool {
+    /// How many bytes decoding would take the crc of; 0 where it would not come as far.
+    pub(super) fn len_said(body: &[u8]) -> usize {
         let len = u32_at(body, 4).map_or(usize::MAX, |len| len as usize);
-        len <= PAYLOAD_LEN_MAX && RECORD_HEADER_LEN + len <= body.len()
+        if len <= PAYLOAD_LEN_MAX && RECORD_HEADER_LEN + len <= body.len() {
+            RECORD_HEADER_LEN + len
+        } else {
+            0
+        }
     }
 
     /// All records of a body. `None`: it is not exactly `count` whole records.

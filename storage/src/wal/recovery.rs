@@ -345,6 +345,10 @@ impl Scan {
             .marks
             .last
             .map_or(Index(1), |id| id.index.next());
+        // A header may say that it carries entry 0, which nobody writes.
+        if last.index < first {
+            return;
+        }
         self.chart.hole_upto(last);
         self.findings.push(Damage::Entries {
             segment,

@@ -84,17 +84,18 @@ fn confirm(core: &Core, entry: &Entry, others: &[Entry]) -> Result<(), RepairErr
             Err(error) if survey::is_damage(&error) => continue,
             Err(error) => return Err(error.into()),
         };
-        let read = |error| Error::io("read", path.clone())(error);
         let mut offset = FIRST_BATCH_AT;
-        // A file that lost its end is read as far as it goes.
-        let end = known.info.bytes.min(file.len().map_err(read)?);
-        while offset < end {
-            let (header, body) = match piece(&*file, known.salt, offset..end) {
+        while offset < known.info.bytes {
+            let (header, body) = match piece(&*file, known.salt, offset..known.info.bytes) {
                 Ok(piece) => piece,
                 Err(error) if error.raw_os_error() == Some(survey::DEVICE_ERROR) => break,
-                Err(error) => return Err(read(error).into()),
+                Err(error) => return Err(Error::io("read", path)(error).into()),
             };
             let Some(header) = header else {
+                if body.is_empty() {
+                    // The file has lost its end.
+                    break;
+                }
                 // The batch's header is gone too: what its records' headers say is left.
                 if let Some(crc) = stored_crc(known.salt, &body, entry) {
                     verdict = is_same(crc, known.salt, entry);
@@ -125,6 +126,8 @@ fn piece(
         let header = BatchHeader::decode(&head).map(|(header, _)| header);
         Ok::<_, std::io::Error>(header.filter(|header| header.salt == salt))
     };
+    // Of what the segment had: where the file has lost its end there is nothing.
+    let range = range.start..range.end.min(file.len()?);
     let header = header_at(range.start)?;
     let (at, end) = if let Some(header) = &header {
         let at = range.start + BATCH_HEADER_LEN as u64;
@@ -139,9 +142,7 @@ fn piece(
     let len = end.min(range.end).saturating_sub(at);
     let mut bytes = vec![0; usize::try_from(len).map_err(std::io::Error::other)?];
     let count = read_full(file, &mut bytes, at)?;
-    if header.is_some() {
-        bytes.truncate(count);
-    }
+    bytes.truncate(count);
     Ok((header, bytes))
 }
 
@@ -230,13 +231,14 @@ fn is_same(crc: u32, salt: u64, entry: &Entry) -> Result<(), RepairError> {
 
 /// The crc that the damaged record's own header says, if a header that names the entry is there.
 fn stored_crc(salt: u64, body: &[u8], entry: &Entry) -> Option<u32> {
-    let mut at = 0;
+    let (mut at, mut hashed_left) = (0, salvage::hashed_max(body));
     while let Some(rest) = body.get(at..) {
         let names_it = u64_at(rest, 8)? == entry.id.index.0
             && u64_at(rest, 16)? == entry.id.term.0
             && u32_at(rest, 24)? == entry.id.node.0
             && u32_at(rest, 4)? as usize == entry.payload.len();
         if names_it {
+            hashed_left = hashed_left.checked_sub(entry.payload.len())?;
             let head: [u8; CRC_AT] = take(rest, 0)?;
             let crc = record_crc(salt, &head, &entry.payload);
             if u32_at(rest, CRC_AT)? == crc {

@@ -107,28 +107,19 @@ fn lost_of(core: &Core, stretch: &Stretch) -> Vec<RangeInclusive<Index>> {
         file.forget_cached().map_err(io)?;
         Ok::<_, Error>(file)
     };
+    let sound = core.state().chart.sound(stretch.start..stretch.end);
     let file = match open(stretch.segment) {
         Ok(file) => file,
-        Err(error) if is_damage(&error) => {
-            return core.state().chart.sound(stretch.start..stretch.end);
-        }
+        Err(error) if is_damage(&error) => return sound.into_iter().map(inclusive).collect(),
         Err(_) => return Vec::new(),
     };
     let mut walk = reader::walk(&*file, stretch);
     let mut at = stretch.start;
-    while at < stretch.end {
-        let known = core.state().chart.hole_over(at).cloned();
-        if let Some(hole) = known {
-            at = hole.end().next();
-            continue;
-        }
+    while let Some(part) = sound.get(sound.partition_point(|part| part.end <= at)) {
+        at = at.max(part.start);
         match reader::find(core, stretch, &mut walk, at) {
             Ok(batch) => {
-                let end = if batch.last < stretch.end {
-                    batch.last.next()
-                } else {
-                    stretch.end
-                };
+                let end = batch.last.next().min(stretch.end);
                 let there = batch.from(at).iter().map(|entry| entry.id.index);
                 for index in there.take_while(|index| *index < end) {
                     lose(at..index);
@@ -145,8 +136,17 @@ fn lost_of(core: &Core, stretch: &Stretch) -> Vec<RangeInclusive<Index>> {
             Err(_) => break,
         }
     }
-    let chart = &core.state().chart;
-    lost.into_iter()
-        .flat_map(|range| chart.sound(range))
+    let parts = lost.iter().flat_map(|lost| {
+        let within = |part: &Range<Index>| part.start.max(lost.start)..part.end.min(lost.end);
+        sound.iter().map(within)
+    });
+    parts
+        .filter(|part| !part.is_empty())
+        .map(inclusive)
         .collect()
+}
+
+/// Of a range that is not empty.
+fn inclusive(range: Range<Index>) -> RangeInclusive<Index> {
+    range.start..=Index(range.end.0 - 1)
 }
