@@ -128,7 +128,7 @@ impl Trial {
         let name = fault.name();
         self.run.progress(format!("{name}: {}", laid.words));
         self.destroy(&laid).await?;
-        self.hold(fault).await?;
+        self.hold(fault, acks).await?;
         let during = self.fleet.gauge.acks() - acks;
         let healed = fault
             .heal(&laid, &mut self.cluster, &self.run.history)
@@ -167,7 +167,9 @@ impl Trial {
         Ok(())
     }
 
-    async fn hold(&mut self, fault: Fault) -> anyhow::Result<()> {
+    /// Lets it last; where it leaves a majority, until that has been seen to serve. `acks`: the receipts
+    /// before it.
+    async fn hold(&mut self, fault: Fault, acks: u64) -> anyhow::Result<()> {
         if fault == Fault::Fill {
             let full = self.fleet.gauge.full.load(Ordering::Relaxed);
             let is_told = wait(&self.fleet.gauge.full, full + 1, FULL_TIME).await;
@@ -185,7 +187,10 @@ impl Trial {
             DOWN_TIME
         };
         let end = Instant::now() + time;
-        while Instant::now() < end {
+        // An election on a busy machine may take longer than the fault was to last.
+        let patience = end + Duration::from_secs(self.plan.served_within_s);
+        let is_served = || !fault.leaves_a_majority() || self.fleet.gauge.acks() > acks;
+        while Instant::now() < end || (!is_served() && Instant::now() < patience) {
             self.cluster.must_live()?;
             sleep(LOOK).await;
         }
