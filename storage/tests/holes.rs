@@ -503,7 +503,8 @@ fn what_is_found_while_the_log_runs_is_a_hole_until_it_is_repaired_also_after_a_
 
 #[test]
 fn entries_come_back_where_the_header_of_their_batch_is_gone_or_a_stretch_of_it() {
-    // The header of the batch, in its magic: a random salt might be 0xFF there already; a block over the ends of three records and the headers of two.
+    // The header of the batch, in its magic (a byte of a random salt may be 0xFF already); a block over
+    // the ends of three records and the headers of two.
     let block = [0; 3 * 1032 - 600];
     let harms = [(8192, vec![0xFF], 5), (in_third(500), block.to_vec(), 3)];
     for is_running in [false, true] {

@@ -7,7 +7,8 @@
 //! ```
 //! Holds: it is a hint and no evidence. The next segment's header says what this one must have held,
 //! and each batch has its crc: a footer that is missing, damaged or at odds with that header costs a
-//! scan, nothing else. So it is never synced on its own, and its place is never used for batches.
+//! scan, nothing else. So it is never synced on its own, and its place is never used for batches. One
+//! that was forged to agree is believed, within its own file: that takes the segment's secret salt.
 
 use super::bytes::{count_at, put, round_up, take, u32_at, u64_at};
 use super::format::{BLOCK_LEN, FIRST_BATCH_AT};
